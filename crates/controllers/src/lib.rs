@@ -1,0 +1,1 @@
+//! What kube-proxy, flannel and kubelet write on a node, compiled from the API's objects.

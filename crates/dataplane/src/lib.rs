@@ -1,0 +1,1 @@
+//! The tracer, the contract, and what a hypothetical repair would change.

@@ -1,0 +1,1 @@
+//! The languages of name resolution: resolv.conf, hosts, Corefile.

@@ -1,0 +1,1 @@
+//! Kubernetes clusters in network namespaces, and the truth about them by packets.

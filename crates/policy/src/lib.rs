@@ -1,0 +1,1 @@
+//! NetworkPolicy: which flows are forbidden.
