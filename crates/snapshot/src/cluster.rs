@@ -277,6 +277,15 @@ pub struct PodSpec {
     /// Additions to its hosts file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub host_aliases: Vec<HostAlias>,
+    /// Its host name, where that is not its own name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The headless Service that names it below the cluster's domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subdomain: Option<String>,
+    /// The containers that run before the others; those with [`Container::restart_policy`] `Always` stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub init_containers: Vec<Container>,
     /// Its containers.
     pub containers: Vec<Container>,
 }
@@ -329,6 +338,9 @@ pub struct Container {
     /// The ports that it declares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<ContainerPort>,
+    /// `Always` on an init container makes it a sidecar, which runs as long as the pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart_policy: Option<String>,
 }
 
 /// A port that a container declares.
@@ -465,6 +477,9 @@ pub struct ServiceSpec {
     /// `None` or `ClientIP`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub session_affinity: String,
+    /// How long an affinity lasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_affinity_config: Option<SessionAffinityConfig>,
     /// `Cluster` or `Local`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub internal_traffic_policy: String,
@@ -479,6 +494,24 @@ pub struct ServiceSpec {
     pub health_check_node_port: Option<u16>,
     /// Do endpoints count that are not ready?
     pub publish_not_ready_addresses: bool,
+}
+
+/// How long the affinity of a client to an endpoint lasts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SessionAffinityConfig {
+    /// For affinity `ClientIP`.
+    #[serde(rename = "clientIP", skip_serializing_if = "Option::is_none")]
+    pub client_ip: Option<ClientIpConfig>,
+}
+
+/// The settings of session affinity by client address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClientIpConfig {
+    /// Seconds since the client's last connection; the API server fills in 10800.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<u32>,
 }
 
 /// A port of a Service.
@@ -575,6 +608,9 @@ pub struct LoadBalancerIngress {
     /// The name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// `VIP` (also when absent): packets keep the address as destination. `Proxy`: they arrive translated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_mode: Option<String>,
 }
 
 /// Some of the endpoints of a Service.
@@ -611,9 +647,32 @@ pub struct Endpoint {
     /// The node that it runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_name: Option<String>,
+    /// Which clients should prefer it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hints: Option<EndpointHints>,
     /// The pod that it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<ObjectReference>,
+}
+
+/// Which clients should prefer an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHints {
+    /// Those in these zones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub for_zones: Vec<EndpointHint>,
+    /// Those on these nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub for_nodes: Vec<EndpointHint>,
+}
+
+/// A zone or a node of [`EndpointHints`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointHint {
+    /// The name of the zone or the node.
+    pub name: String,
 }
 
 /// The conditions of an endpoint. Absent ones are to be read as `ready` and `serving` true, `terminating`

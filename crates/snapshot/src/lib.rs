@@ -27,13 +27,14 @@ mod sysctl;
 mod traffic_control;
 
 pub use cluster::{
-    Cluster, ConfigMap, Container, ContainerPort, ContainerStatus, Endpoint, EndpointConditions,
-    EndpointPort, EndpointSlice, HostAlias, IpBlock, LabelSelector, LabelSelectorRequirement,
-    LoadBalancerIngress, LoadBalancerStatus, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicyRule, NetworkPolicySpec, NodeAddress, NodeObject, NodeSpec, NodeStatus, ObjectCondition,
-    ObjectMeta, ObjectReference, OwnerReference, PodDnsConfig, PodDnsConfigOption, PodIp, PodObject, PodSpec,
-    PodStatus, PortNumberOrName, Protocol, Service, ServicePort, ServiceSpec, ServiceStatus, Taint, Workload,
-    WorkloadSpec, WorkloadStatus,
+    ClientIpConfig, Cluster, ConfigMap, Container, ContainerPort, ContainerStatus, Endpoint,
+    EndpointConditions, EndpointHint, EndpointHints, EndpointPort, EndpointSlice, HostAlias, IpBlock,
+    LabelSelector, LabelSelectorRequirement, LoadBalancerIngress, LoadBalancerStatus, Namespace,
+    NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, NetworkPolicySpec, NodeAddress,
+    NodeObject, NodeSpec, NodeStatus, ObjectCondition, ObjectMeta, ObjectReference, OwnerReference,
+    PodDnsConfig, PodDnsConfigOption, PodIp, PodObject, PodSpec, PodStatus, PortNumberOrName, Protocol,
+    Service, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, Taint, Workload, WorkloadSpec,
+    WorkloadStatus,
 };
 pub use element::{Element, Scope};
 pub use host::{File, FileContent, Node, Pod, Process};
