@@ -13,6 +13,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod family;
+pub mod flannel;
 pub mod kube_proxy;
 pub mod kubelet;
 mod ruleset;

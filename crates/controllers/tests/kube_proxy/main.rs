@@ -3,6 +3,7 @@
 //! `samples/kubeadm`: a kubeadm cluster with flannel, every node as its tools print it. `samples/services`: Services
 //! of every kind, written by kube-proxy's own package `pkg/proxy/iptables` into a network namespace and read back
 //! by iptables-nft-save 1.8.9 (`samples/README.md` says how).
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use std::{fs, path::PathBuf};
 
@@ -61,7 +62,9 @@ fn assert_same(ours: &Ruleset, real: &Ruleset, what: &str) {
             assert_eq!(node_port_jumps(ours), node_port_jumps(real), "{what}: end of {name}");
         }
         if UNORDERED.contains(&(table, name)) {
-            pair.iter_mut().for_each(|it| it.rules.sort());
+            for chain in &mut pair {
+                chain.rules.sort();
+            }
         }
         let [ours, real] = pair;
         assert_eq!(ours, real, "{what}: {table} {name}");
