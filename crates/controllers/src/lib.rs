@@ -12,13 +12,16 @@
 
 #![deny(clippy::disallowed_methods)]
 
+pub mod cni;
 mod family;
 pub mod flannel;
+mod json;
 pub mod kube_proxy;
 pub mod kubelet;
 mod ruleset;
 mod yaml;
 
 pub use family::Family;
+pub use json::JsonError;
 pub use ruleset::{Chain, Ruleset, RulesetError};
 pub use yaml::YamlError;

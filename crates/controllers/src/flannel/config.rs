@@ -2,9 +2,11 @@
 
 use hopwise_snapshot::{Cluster, ConfigMap, Observed};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde_json::Value;
 
-use crate::Family;
+use crate::{
+    Family,
+    json::{self, Fields, JsonError},
+};
 
 /// The key of the ConfigMap that holds the configuration.
 const KEY: &str = "net-conf.json";
@@ -71,26 +73,9 @@ pub enum FlannelConfigError {
     /// The ConfigMap has no such key.
     #[error("the ConfigMap has no key `net-conf.json`")]
     NoKey,
-    /// The text is not JSON.
-    #[error("line {line}, column {column}: not JSON: {reason}")]
-    NotJson {
-        /// The line, from 1.
-        line: usize,
-        /// The column.
-        column: usize,
-        /// What was expected.
-        reason: String,
-    },
-    /// A field has a value that flannel refuses.
-    #[error("`{field}`: expected {expected}, found `{found}`")]
-    Field {
-        /// The field as flannel's documentation spells it.
-        field: &'static str,
-        /// What would have been understood.
-        expected: &'static str,
-        /// What stands there.
-        found: String,
-    },
+    /// The text is not JSON, or a field has a value that flannel refuses.
+    #[error("failed to read `net-conf.json`")]
+    Json(#[from] JsonError),
 }
 
 impl FlannelConfig {
@@ -98,12 +83,8 @@ impl FlannelConfig {
     ///
     /// # Errors
     /// The text is not JSON, or a field has a value that flannel refuses too.
-    pub fn parse(text: &str) -> Result<Self, FlannelConfigError> {
-        let document: Value = serde_json::from_str(text).map_err(|error| FlannelConfigError::NotJson {
-            line: error.line(),
-            column: error.column(),
-            reason: error.to_string().split(" at line ").next().unwrap_or_default().to_owned(),
-        })?;
+    pub fn parse(text: &str) -> Result<Self, JsonError> {
+        let document = json::parse(text)?;
         let fields = Fields::of(&document, "net-conf.json")?;
         let backend = match fields.find("Backend") {
             None => Backend::Other("udp".to_owned()),
@@ -128,7 +109,7 @@ impl FlannelConfig {
     /// # Errors
     /// It has no key `net-conf.json`, or what that holds cannot be read.
     pub fn from_config_map(config_map: &ConfigMap) -> Result<Self, FlannelConfigError> {
-        Self::parse(config_map.data.get(KEY).ok_or(FlannelConfigError::NoKey)?)
+        Ok(Self::parse(config_map.data.get(KEY).ok_or(FlannelConfigError::NoKey)?)?)
     }
 
     /// Reads the configuration of a cluster from its objects: the ConfigMap `kube-flannel-cfg` of the namespace
@@ -164,7 +145,7 @@ impl FlannelConfig {
     }
 }
 
-fn backend(fields: &Fields<'_>) -> Result<Backend, FlannelConfigError> {
+fn backend(fields: &Fields<'_>) -> Result<Backend, JsonError> {
     let kind = fields.text("Type")?.unwrap_or_default();
     // flannel's backend manager lowers the case of the name (`pkg/backend/manager.go`).
     match kind.to_lowercase().as_str() {
@@ -179,51 +160,6 @@ fn backend(fields: &Fields<'_>) -> Result<Backend, FlannelConfigError> {
         "host-gw" => Ok(Backend::HostGw),
         other => Ok(Backend::Other(other.to_owned())),
     }
-}
-
-/// The fields of a JSON object, found as Go's decoder finds them: without regard to case, `null` is like absence.
-struct Fields<'a>(&'a serde_json::Map<String, Value>);
-
-impl<'a> Fields<'a> {
-    fn of(value: &'a Value, field: &'static str) -> Result<Self, FlannelConfigError> {
-        value.as_object().map(Self).ok_or_else(|| wrong(field, "an object", value))
-    }
-
-    fn find(&self, field: &'static str) -> Option<&'a Value> {
-        let exact = self.0.get(field);
-        let mut alike = self.0.iter().filter(|(name, _)| name.eq_ignore_ascii_case(field)).map(|it| it.1);
-        exact.or_else(|| alike.next()).filter(|it| !it.is_null())
-    }
-
-    fn boolean(&self, field: &'static str) -> Result<Option<bool>, FlannelConfigError> {
-        let Some(value) = self.find(field) else { return Ok(None) };
-        value.as_bool().map(Some).ok_or_else(|| wrong(field, "true or false", value))
-    }
-
-    fn text(&self, field: &'static str) -> Result<Option<&'a str>, FlannelConfigError> {
-        let Some(value) = self.find(field) else { return Ok(None) };
-        value.as_str().map(Some).ok_or_else(|| wrong(field, "a text", value))
-    }
-
-    fn number(&self, field: &'static str, most: u32) -> Result<Option<u32>, FlannelConfigError> {
-        let Some(value) = self.find(field) else { return Ok(None) };
-        let number = value.as_u64().and_then(|it| u32::try_from(it).ok()).filter(|it| *it <= most);
-        number.map(Some).ok_or_else(|| wrong(field, "a number in its range", value))
-    }
-
-    fn parsed<T: std::str::FromStr>(
-        &self,
-        field: &'static str,
-        expected: &'static str,
-    ) -> Result<Option<T>, FlannelConfigError> {
-        let Some(value) = self.find(field) else { return Ok(None) };
-        let parsed = value.as_str().and_then(|it| it.parse().ok());
-        parsed.map(Some).ok_or_else(|| wrong(field, expected, value))
-    }
-}
-
-fn wrong(field: &'static str, expected: &'static str, found: &Value) -> FlannelConfigError {
-    FlannelConfigError::Field { field, expected, found: found.to_string().chars().take(80).collect() }
 }
 
 #[cfg(test)]
