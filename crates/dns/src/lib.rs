@@ -8,9 +8,15 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod corefile;
 mod hosts;
 mod resolv_conf;
 mod text;
 
+pub use corefile::{
+    Cache, Corefile, CorefileRemark, CorefileRemarkKind, Directive, Forward, ForwardPolicy, Health,
+    HostsPlugin, Kubernetes, PodMode, Ready, ServerBlock, ServerKey, Severity, Sources, Transport, Upstream,
+    Word,
+};
 pub use hosts::{Hosts, HostsEntry, HostsRemark, HostsRemarkKind};
 pub use resolv_conf::{Nameserver, Options, ResolvConf, ResolvConfRemark, ResolvConfRemarkKind, Resolver};
