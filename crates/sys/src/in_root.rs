@@ -122,12 +122,9 @@ impl Root {
 
     /// Reads the regular file at `path` if it has at most `limit` bytes.
     pub fn read(&self, path: &Path, limit: u64) -> Result<RootFile, ReadError> {
-        let entry = self.look_at(path, OFlag::O_NOFOLLOW)?;
-        let is_link = entry.metadata()?.is_symlink();
-        let link_target = if is_link { Some(readlinkat(&entry, "")?) } else { None };
+        let link_target = self.link_target(path)?;
         // Opening a device can already do something, so the kind is asked for before.
-        let seen = if is_link { self.look_at(path, OFlag::empty())? } else { entry };
-        regular(&seen.metadata()?)?;
+        regular(&self.look_at(path, OFlag::empty())?.metadata()?)?;
         let file = File::from(self.resolve(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?);
         let metadata = file.metadata()?;
         regular(&metadata)?;
@@ -142,6 +139,12 @@ impl Root {
         }
         let (mode, modified) = (metadata.mode() & 0o7777, metadata.modified().ok());
         Ok(RootFile { bytes, mode, modified, link_target })
+    }
+
+    /// Where the path points to, if it is a symbolic link.
+    pub fn link_target(&self, path: &Path) -> Result<Option<OsString>, ReadError> {
+        let entry = self.look_at(path, OFlag::O_NOFOLLOW)?;
+        if entry.metadata()?.is_symlink() { Ok(Some(readlinkat(&entry, "")?)) } else { Ok(None) }
     }
 
     /// The sorted names in the directory at `path` if there are at most `limit`.

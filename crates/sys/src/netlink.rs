@@ -33,8 +33,8 @@ use nix::{
 pub use attribute::{Attribute, attributes};
 pub use error::NetlinkError;
 pub use netfilter::{Netfilter, NftTable};
-/// Decodes the messages of [`packet`].
-pub use netlink_packet_core::Parseable;
+/// Decodes and encodes the attributes of [`packet`].
+pub use netlink_packet_core::{Nla, Parseable};
 /// The messages of [`Route`].
 pub use netlink_packet_route as packet;
 pub use next_hop::NextHop;
