@@ -1,1 +1,11 @@
 //! The kernel edge: namespaces, netlink, processes.
+#![expect(unsafe_code, reason = "this is the one crate that may; every use says why it is sound")]
+
+mod in_root;
+pub mod netlink;
+mod netns;
+mod program;
+
+pub use in_root::{FileKind, ReadError, Root, RootFile};
+pub use netns::NetNs;
+pub use program::{Program, ProgramError, ProgramLimits};

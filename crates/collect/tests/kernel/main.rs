@@ -1,0 +1,2 @@
+//! Facts against what the tools of the same kernel print.
+fn main() {}
