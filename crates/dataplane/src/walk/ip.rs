@@ -50,10 +50,18 @@ impl Walker<'_> {
         }
         let port = physical_input.map(|it| self.link(place, it)).transpose()?;
         let incoming = Devices { input: Some(link), physical_input: port, ..Devices::default() };
+        let destination = skb.packet.destination;
         if !is_prerouted {
             self.ip_hook(place, Hook::Prerouting, &mut skb, incoming)?;
         }
-        match self.route_input(place, index, &skb)? {
+        // A packet that never left this host keeps the route that it was sent by, unless its destination was
+        // translated on the way in (`nf_nat_ipv4_pre_routing` drops the route then).
+        let route = if link.is_loopback() && skb.packet.destination == destination {
+            InputRoute::Local { source: None }
+        } else {
+            self.route_input(place, index, &skb)?
+        };
+        match route {
             InputRoute::Local { .. } => {
                 self.ip_hook(place, Hook::Input, &mut skb, incoming)?;
                 self.xfrm(place, "in", &skb.packet)?;
