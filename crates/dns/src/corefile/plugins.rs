@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     lexer::Word,
-    remark::{CorefileRemarkKind as Kind, Remarks},
+    remark::{CorefileRemarkKind as Kind, Remarks, Severity},
     tree::Directive,
     zone::{Transport, fully_qualified, holds, zones},
 };
@@ -375,7 +375,10 @@ impl<'a> Reader<'a> {
         for word in to {
             let upstream = upstream(&word.text);
             if let Upstream::NotUnderstood(text) = &upstream {
-                self.remarks.error(word, Kind::NotAnUpstream(text.clone()));
+                // CoreDNS looks at the port only when it asks.
+                let has_address = text.rsplit_once(':').is_some_and(|(it, _)| is_address(it));
+                let severity = if has_address { Severity::Warning } else { Severity::Error };
+                self.remarks.add(word, severity, Kind::NotAnUpstream(text.clone()));
                 if let Some(meant) = meant_list(&word.text) {
                     self.remarks.error(word, Kind::ProbablyMeant(meant));
                 }
@@ -533,8 +536,10 @@ impl<'a> Reader<'a> {
                 self.first(option);
             }
             "servfail" => {
-                if let Some(word) = self.single(option) {
-                    self.duration(option, word);
+                let Some(word) = self.single(option) else { return };
+                // RFC 2308 §7.1 forbids more.
+                if self.duration(option, word).is_some_and(|it| it > Duration::from_mins(5)) {
+                    self.value(&option.name, "at most 5m", word);
                 }
             }
             "keepttl" => {
@@ -619,8 +624,9 @@ fn fallthrough(words: &[Word]) -> Vec<String> {
     if words.is_empty() { vec![".".to_owned()] } else { named_zones(words) }
 }
 
+/// Is a zone below one of the reverse trees (`dnsutil.IsReverse`)? Their roots themselves are not.
 fn is_reverse(zone: &str) -> bool {
-    ["in-addr.arpa.", "ip6.arpa."].iter().any(|it| holds(it, zone))
+    [".in-addr.arpa.", ".ip6.arpa."].iter().any(|it| zone.ends_with(it))
 }
 
 /// Whom a word of `forward` names (`HostPortOrFile`, CoreDNS 1.12 `plugin/pkg/parse/host.go`).
@@ -646,6 +652,12 @@ fn upstream(text: &str) -> Upstream {
         }
         None => not_understood(),
     }
+}
+
+fn is_address(text: &str) -> bool {
+    let (_, host) = Transport::split(text);
+    let host = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+    host.parse::<IpAddr>().is_ok()
 }
 
 /// What was meant where `forward` has one argument only: the blank behind the zone is missing, or the zone is.
