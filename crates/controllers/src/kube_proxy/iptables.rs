@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use hopwise_snapshot::{Cluster, EndpointSlice, NodeName, NodeObject, Observed, Service};
+use hopwise_snapshot::{Cluster, EndpointSlice, NodeName, NodeObject, Observed, Service, SysctlKey};
 use ipnet::IpNet;
 
 use super::{
@@ -83,6 +83,19 @@ impl<'a> KubeProxy<'a> {
     pub fn new(cluster: &'a Cluster, node: &NodeName, config: &'a KubeProxyConfig) -> Self {
         let host = Host::of_node(cluster.node(node));
         Self { cluster, node: node.clone(), config, host }
+    }
+
+    /// The kernel switches that decide about packets and that it sets when it starts (`NewProxier`,
+    /// `setupConntrack`).
+    pub fn sysctls(&self) -> Vec<(SysctlKey, &'static str)> {
+        let mut sysctls = Vec::new();
+        if self.offers_localhost_node_ports(Family::V4) {
+            sysctls.push((SysctlKey::of_link(false, "all", "route_localnet"), "1"));
+        }
+        if self.config.conntrack_tcp_be_liberal {
+            sysctls.push((SysctlKey::from_path("net/netfilter/nf_conntrack_tcp_be_liberal"), "1"));
+        }
+        sysctls
     }
 
     /// The rules that it writes where nothing else has written any.
