@@ -30,7 +30,8 @@ const LARGE_CLUSTER: usize = 1000;
 /// where nothing else has written any: a node with `MASQUERADE --random-fully` and nfacct, as all are since
 /// Linux 3.14.
 ///
-/// Not collected where Services or EndpointSlices were not: kube-proxy writes nothing before it has seen both.
+/// Whatever mode the configuration names, these are the rules of mode iptables. Not collected where Services or
+/// EndpointSlices were not: kube-proxy writes nothing before it has seen both.
 /// The order of Services in `KUBE-SERVICES`, `KUBE-NODEPORTS`, `KUBE-EXTERNAL-SERVICES` and `KUBE-PROXY-FIREWALL` is
 /// arbitrary in the real one (it follows a Go map); here they are in the order of their names.
 pub fn iptables(
