@@ -21,7 +21,7 @@ impl Word {
 }
 
 /// Splits a text into words as CoreDNS does (coredns/caddy 1.1 `caddyfile/lexer.go`): `#` begins a comment also inside of
-/// a word, a quote counts only at a word's beginning, carriage returns vanish.
+/// a word, and then only up to the next blank; a quote counts only at a word's beginning, carriage returns vanish.
 pub(super) fn words(text: &str, file: usize) -> Vec<Word> {
     let mut words = Vec::new();
     let mut current: Option<Word> = None;
@@ -55,7 +55,8 @@ pub(super) fn words(text: &str, file: usize) -> Vec<Word> {
             if letter == '\r' {
                 continue;
             }
-            if letter == '\n' {
+            // A comment that begins inside of a word ends with the word.
+            if letter == '\n' || current.is_some() {
                 is_comment = false;
             }
             words.extend(current.take());
@@ -110,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_begins_inside_of_a_word_too() {
-        assert_eq!(texts("a#b c\nd"), ["1:1 a", "2:1 d"]);
+    fn a_comment_inside_of_a_word_ends_with_the_word() {
+        assert_eq!(texts("a#b c #d e\nf"), ["1:1 a", "1:5 c", "2:1 f"]);
     }
 
     #[test]

@@ -77,7 +77,7 @@ const PLUGINS: [&str; 53] = [
 const REMOVED: [(&str, &str, &str); 2] =
     [("proxy", "1.5.0", "forward"), ("federation", "1.7.0", "kubernetes")];
 /// Plugins that may stand only once in a server block.
-const ONCE: [&str; 5] = ["hosts", "cache", "loop", "ready", "errors"];
+const ONCE: [&str; 6] = ["hosts", "cache", "kubernetes", "loop", "ready", "errors"];
 
 /// A Corefile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

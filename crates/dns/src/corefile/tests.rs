@@ -272,8 +272,8 @@ fn what_coredns_refuses_is_named() {
             "Error line 3, column 8: `pods`: expected disabled, verified or insecure, found `maybe`",
         ),
         (
-            ". {\n kubernetes in-addr.arpa\n}\n",
-            "Error line 2, column 2: `kubernetes`: expected a zone that is not a reverse zone, found `in-addr.arpa.`",
+            ". {\n kubernetes 10.in-addr.arpa\n}\n",
+            "Error line 2, column 2: `kubernetes`: expected a zone that is not a reverse zone, found `10.in-addr.arpa.`",
         ),
         (
             ". {\n kubernetes cluster.local {\n  ttl 4000\n }\n}\n",

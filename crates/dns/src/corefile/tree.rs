@@ -12,6 +12,8 @@ use super::{
 const MAX_IMPORTS: usize = 1000;
 /// How deep blocks may lie inside of each other; no plugin goes deeper than two.
 const MAX_DEPTH: usize = 32;
+/// What must follow the block of a plugin.
+const BEHIND_BLOCK: &str = "a new line behind the `}` of a plugin";
 /// How many words a file may have with everything that it imports.
 const MAX_WORDS: usize = 1_000_000;
 
@@ -265,6 +267,8 @@ impl Parser<'_> {
                     "{" => {
                         if depth == 0 && self.at_new_line() {
                             self.remarks.error(&word, CorefileRemarkKind::BraceOnNewLine);
+                        } else if depth == 0 && line.last().is_some_and(|it: &Word| it.text == "}") {
+                            self.expected(&word, BEHIND_BLOCK);
                         }
                         depth += 1;
                         if depth > MAX_DEPTH {
@@ -281,6 +285,10 @@ impl Parser<'_> {
                     "import" if self.at_new_line() => {
                         self.import()?;
                         continue;
+                    }
+                    // CoreDNS takes what follows for a part of the plugin before.
+                    _ if depth == 0 && line.last().is_some_and(|it: &Word| it.text == "}") => {
+                        self.expected(&word, BEHIND_BLOCK);
                     }
                     _ => {}
                 }
