@@ -1,0 +1,162 @@
+//! Making a lab and removing it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufReader},
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt, unix::net::UnixStream},
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hopwise_sys::process::{kill, wait_for_end};
+
+use crate::{
+    Lab, LabError, LabName,
+    control::{Request, ask, receive, send},
+    directory::{LabDirectory, LabsDirectory},
+    keeper::{Order, Progress},
+    layout::Shape,
+    programs,
+};
+
+/// The program that becomes a lab's keeper: one that calls [`crate::keep`] when it is started with these words.
+#[derive(Clone, Debug)]
+pub struct KeeperProgram {
+    /// The program.
+    pub path: PathBuf,
+    /// The words behind its name.
+    pub arguments: Vec<String>,
+}
+
+impl KeeperProgram {
+    /// The running program itself, also where its file was replaced or removed.
+    pub fn this(arguments: &[&str]) -> Self {
+        Self {
+            path: PathBuf::from("/proc/self/exe"),
+            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+        }
+    }
+}
+
+/// Makes a lab and returns when all of it works. `on_step` is told what is being done.
+///
+/// The lab stays when this process ends; should it end before the lab is there, nothing of the lab stays.
+pub fn up(
+    name: &LabName,
+    shape: Shape,
+    keeper: &KeeperProgram,
+    mut on_step: impl FnMut(&str),
+) -> Result<Lab, LabError> {
+    programs::check()?;
+    let labs = LabsDirectory::of_this_user()?;
+    let directory = labs.lab(name);
+    let claim = directory.claim()?;
+    let order =
+        Order { name: name.to_string(), labs: labs.clone(), base: shape.base, n_nodes: shape.n_nodes };
+    match ask_for(&order, &directory, keeper, claim, &mut on_step) {
+        Ok(()) => Lab::open_in(&labs, name),
+        Err(error) => {
+            // Whatever the keeper could not remove itself.
+            drop(remove(&directory));
+            Err(error)
+        }
+    }
+}
+
+fn ask_for(
+    order: &Order,
+    directory: &LabDirectory,
+    keeper: &KeeperProgram,
+    claim: File,
+    on_step: &mut impl FnMut(&str),
+) -> Result<(), LabError> {
+    let failed = |source| LabError::Control { lab: order.name.clone(), source };
+    let (mut line, theirs) = UnixStream::pair().map_err(failed)?;
+    let path = directory.log();
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let log = log.map_err(|source| LabError::Write { path, source })?;
+    let mut child = Command::new(&keeper.path)
+        .args(&keeper.arguments)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::from(claim))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .map_err(|source| LabError::Read { path: keeper.path.clone(), source })?;
+    let sent = send(&mut line, order);
+    // What was started goes on as another process and ends at once.
+    child.wait().map_err(failed)?;
+    sent.map_err(failed)?;
+    let mut line = BufReader::new(line);
+    loop {
+        match receive(&mut line).map_err(failed)? {
+            Some(Progress::Step(step)) => on_step(&step),
+            Some(Progress::Ready) => return Ok(()),
+            Some(Progress::Failed(message)) => return Err(LabError::Keeper(message)),
+            None => {
+                let log = std::fs::read_to_string(directory.log()).unwrap_or_default();
+                let message = match log.trim() {
+                    "" => "the keeper ended without a word".to_owned(),
+                    log => format!("the keeper ended: {}", log.replace('\n', "; ")),
+                };
+                return Err(LabError::Keeper(message));
+            }
+        }
+    }
+}
+
+/// Removes a lab with all that belongs to it, also what a killed `up` or a killed keeper has left. False where there
+/// was nothing to remove.
+pub fn down(name: &LabName) -> Result<bool, LabError> {
+    remove(&LabsDirectory::of_this_user()?.lab(name))
+}
+
+/// How long a keeper may take to answer before it is killed.
+const POLITE: Duration = Duration::from_secs(2);
+/// How long the kernel may take to end all processes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn remove(directory: &LabDirectory) -> Result<bool, LabError> {
+    let deadline = Instant::now() + PATIENCE;
+    let polite_until = Instant::now() + POLITE;
+    let mut keeper = None;
+    loop {
+        match directory.lock() {
+            Ok(Some(_lock)) => {
+                directory.remove()?;
+                return Ok(wait_for_keeper(keeper, deadline).is_ok());
+            }
+            Ok(None) => {
+                wait_for_keeper(keeper, deadline)?;
+                return Ok(keeper.is_some());
+            }
+            Err(LabError::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if Instant::now() > deadline {
+            let member = format!("lab {}", directory.path().display());
+            return Err(LabError::TooSlow { member, what: "end", seconds: PATIENCE.as_secs() });
+        }
+        keeper = keeper.or_else(|| directory.keeper());
+        // A keeper that still builds does not listen yet, and one that was stopped never will.
+        let is_told = keeper.is_some() && ask(directory, "", &Request::Down).is_ok();
+        if !is_told
+            && Instant::now() > polite_until
+            && let Some(pid) = keeper
+        {
+            drop(kill(pid));
+        }
+        thread::sleep(Duration::from_millis(if is_told { 1 } else { 20 }));
+    }
+}
+
+/// The keeper's end is the end of all processes of the lab.
+fn wait_for_keeper(keeper: Option<u32>, deadline: Instant) -> Result<(), LabError> {
+    let Some(pid) = keeper else { return Ok(()) };
+    wait_for_end(pid, deadline).map_err(|source: io::Error| LabError::Kernel {
+        step: "wait for the end",
+        member: "the keeper".to_owned(),
+        source,
+    })
+}
