@@ -24,6 +24,7 @@ pub use apply::Inapplicable;
 pub use command::Command;
 pub use inverse::spec as route_spec;
 pub use resync::{Controller, uplink};
+pub use ruleset::rule_text;
 
 /// One action, as far as it changes what a network does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

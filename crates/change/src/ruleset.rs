@@ -70,8 +70,9 @@ fn known_text<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
     }
 }
 
-/// A rule in its tool's words, without its chain.
-pub(crate) fn rule_text(
+/// A rule in its tool's words, without its chain: the one at a place, counted from 1, of a chain that an iptables
+/// tool shows.
+pub fn rule_text(
     facts: &Netfilter,
     tool: &str,
     table: &str,

@@ -1,7 +1,10 @@
 //! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and repairs it.
 
+mod collect;
 mod failure;
 mod lab;
+mod matrix;
+mod source;
 
 use std::process::ExitCode;
 
@@ -20,10 +23,16 @@ enum Command {
     /// Clusters in network namespaces, to try things on.
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Write a snapshot to a file, for other machines and for later.
+    Collect(collect::Collect),
+    /// Who can reach whom, by the model.
+    Matrix(matrix::Matrix),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Lab(command) => lab::run(command),
+        Command::Collect(command) => command.run(),
+        Command::Matrix(command) => command.run(),
     }
 }
