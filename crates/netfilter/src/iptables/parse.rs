@@ -31,12 +31,6 @@ pub fn parse(text: &str, source: Source) -> (Vec<Table>, Vec<Remark>) {
     reader.finish()
 }
 
-/// Is this the line by which iptables-nft-save says that it cannot show a table? Then the table's name.
-pub(crate) fn incompatible_table(line: &str) -> Option<&str> {
-    let name = line.strip_prefix("# Table `")?;
-    name.split_once("' is incompatible").map(|(name, _)| name)
-}
-
 struct Reader {
     source: Source,
     family: Family,

@@ -89,11 +89,6 @@ impl<'w, 't> Words<'w, 't> {
         Self { words, at: 0, end }
     }
 
-    /// The words themselves.
-    pub(crate) fn all(&self) -> &'w [Word<'t>] {
-        self.words
-    }
-
     /// Where the reader is.
     pub(crate) fn position(&self) -> usize {
         self.at
