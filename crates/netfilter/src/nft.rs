@@ -1,45 +1,24 @@
-//! The language of nft.
+//! The language of nft, as `nft -j list ruleset` prints it.
 
-use crate::{
-    run::{Answer, Flow, Stage},
-    scene::Scene,
-    ternary::Ternary,
-};
+mod apply;
+mod elements;
+mod expression;
+mod fields;
+mod read;
+mod relation;
+mod select;
+mod set;
+mod statement;
+mod syntax;
+mod types;
+mod worth;
+mod write;
 
-/// A set or map.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Set {}
-
-/// A stateful object.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Object {}
-
-/// A flowtable.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Flowtable {}
-
-/// A condition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Relation {}
-
-/// A statement.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Statement {}
-
-impl Relation {
-    pub(crate) fn answer(&self, _scene: &Scene<'_>) -> Answer {
-        Answer::Settled(Ternary::unknown("not yet"))
-    }
-}
-
-impl Statement {
-    pub(crate) fn leads_to<'s>(&'s self, _all: &mut Vec<&'s str>) {}
-
-    pub(crate) fn is_inert(&self) -> bool {
-        false
-    }
-
-    pub(crate) fn apply<'r>(&'r self, _stage: &mut Stage<'r, '_, '_>) -> Flow<'r> {
-        Flow::Next
-    }
-}
+pub use elements::{Data, Element, Elements};
+pub use expression::{Comparison, Constant, Datum, Expression, Operator, Relation, Scalar};
+pub use fields::{Base, Field};
+pub use read::parse;
+pub use set::{Flowtable, KeyType, Object, Set};
+pub use statement::{Nat, Statement, Verdict, Words};
+pub use types::{Kind, Type};
+pub use write::emit;

@@ -1,12 +1,12 @@
 //! Runs a packet through a base chain.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 use hopwise_snapshot::ConntrackTuple;
 
 use crate::{
-    Assumption, Chain, Effect, HookEntry, How, Layer, Outcome, Policy, Rule, Ruleset, Step, Surroundings,
-    Table, Verdict, View, Visited,
+    Assumption, Chain, Effect, Family, HookEntry, How, Layer, Outcome, Policy, Rule, Ruleset, Step,
+    Surroundings, Table, Verdict, View, Visited,
     model::Hook,
     packet::{Connection, ConnectionState, ConnectionStatus, Direction, Network, Transport},
     rule_ref::RuleRef,
@@ -54,6 +54,8 @@ pub(crate) struct Stage<'r, 'v, 'a> {
     pub(crate) around: &'v mut dyn Surroundings,
     /// The rule that is running.
     pub(crate) rule: RuleRef,
+    /// The listening socket that a statement gave the packet to: address and port.
+    pub(crate) proxy: Option<(Option<IpAddr>, Option<u16>)>,
     /// How the rule that is running came to be followed, so far.
     how: How,
     effects: Vec<(RuleRef, Effect)>,
@@ -67,6 +69,16 @@ impl Ruleset {
     /// [`Ruleset::hooks`]. Marks and header fields of `view` are changed as statements change them;
     /// translation is not carried out, only asked for ([`Verdict::Nat`]).
     pub fn run(&self, entry: &HookEntry<'_>, view: &mut View<'_>, around: &mut dyn Surroundings) -> Outcome {
+        if entry.table.family == Family::Inet && entry.layer == Layer::Netdev && view.header().is_none() {
+            // The ingress hook of inet tables lets everything else pass unseen (nft_do_chain_inet_ingress).
+            return Outcome {
+                verdict: Verdict::Accept,
+                by: RuleRef::policy(entry.table_at, entry.chain_at),
+                path: Vec::new(),
+                effects: Vec::new(),
+                assumptions: Vec::new(),
+            };
+        }
         let stage = Stage {
             ruleset: self,
             table: &self.tables[entry.table_at],
@@ -75,6 +87,7 @@ impl Ruleset {
             view,
             around,
             rule: RuleRef::policy(entry.table_at, entry.chain_at),
+            proxy: None,
             how: How::Matched,
             effects: Vec::new(),
             assumptions: Vec::new(),
@@ -175,7 +188,11 @@ impl<'r> Walk<'r, '_, '_> {
     }
 
     fn end(self, verdict: Verdict) -> Outcome {
-        let Stage { rule: by, effects, assumptions, .. } = self.stage;
+        let Stage { rule: by, effects, assumptions, proxy, .. } = self.stage;
+        let verdict = match (verdict, proxy) {
+            (Verdict::Accept, Some((address, port))) => Verdict::Tproxy { address, port },
+            (verdict, _) => verdict,
+        };
         Outcome { verdict, by, path: self.path, effects, assumptions }
     }
 

@@ -24,6 +24,7 @@ use crate::{
     ternary::Ternary,
 };
 
+pub(crate) use address::kind_of as address_kind;
 pub use address::{AddressTypes, Addrtype, Iprange};
 pub use arp::{ArpMatch, MacMask};
 pub use conntrack::{Connmark, Conntrack, Endpoint, State, States, Statuses};
@@ -39,6 +40,7 @@ pub use target::{
     Balance, ConnmarkTarget, CtTarget, MarkTarget, NatTarget, NfqueueTarget, RejectTarget, SetTarget, Target,
     TcpmssTarget, TosTarget, TproxyTarget, TtlTarget,
 };
+pub(crate) use target::{map_address, takes_handshake};
 pub use types::{AddressMask, Masked, Span, Test};
 
 /// A condition of an iptables rule.

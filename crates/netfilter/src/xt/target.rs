@@ -14,6 +14,7 @@ use crate::{
     remark::Problem,
 };
 
+pub(crate) use apply::{map_address, takes_handshake};
 pub use mark::{ConnmarkTarget, MarkTarget};
 pub use nat::NatTarget;
 

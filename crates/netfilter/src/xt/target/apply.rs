@@ -211,13 +211,22 @@ fn clamp(target: TcpmssTarget, stage: &mut Stage<'_, '_, '_>) {
     stage.note(Effect::ClampMss(value));
 }
 
-/// Takes the handshake (`synproxy_tg4`, net/ipv4/netfilter/ipt_SYNPROXY.c).
+/// Answers the handshake (`synproxy_tg4`, net/ipv4/netfilter/ipt_SYNPROXY.c).
 fn synproxy<'r>(stage: &mut Stage<'r, '_, '_>) -> Flow<'r> {
-    let Transport::Tcp(tcp) = stage.view.transport else { return Flow::Next };
+    if takes_handshake(&stage.view.transport) {
+        Flow::End(Verdict::Stolen("SYNPROXY".to_owned()))
+    } else {
+        Flow::Next
+    }
+}
+
+/// Does a SYN proxy take the segment: the first SYN, or the acknowledgement that ends the handshake?
+pub(crate) fn takes_handshake(transport: &Transport) -> bool {
+    let Transport::Tcp(tcp) = transport else { return false };
     let is_last_ack = tcp.flags.contains(TcpFlags::ACK)
         && !tcp.flags.intersects(TcpFlags::FIN | TcpFlags::RST | TcpFlags::SYN);
     let is_syn = tcp.flags.contains(TcpFlags::SYN) && !tcp.flags.contains(TcpFlags::ACK);
-    if is_syn || is_last_ack { Flow::End(Verdict::Stolen("SYNPROXY".to_owned())) } else { Flow::Next }
+    is_syn || is_last_ack
 }
 
 /// Rewrites ARP fields and does what `--mangle-target` says, ACCEPT if nothing
