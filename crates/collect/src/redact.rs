@@ -102,11 +102,9 @@ fn named_values(text: &str, n: &mut u32) -> String {
     let mut block: Option<usize> = None;
     for line in text.split_inclusive('\n') {
         let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        if let Some(outer) = block {
-            if line.trim().is_empty() || indent > outer {
-                kept.push_str(&block_line(line, indent));
-                continue;
-            }
+        if block.is_some_and(|outer| line.trim().is_empty() || indent > outer) {
+            kept.push_str(&block_line(line, indent));
+            continue;
         }
         let (cut, opens_block) = named_values_in_line(line, n);
         kept.push_str(&cut);

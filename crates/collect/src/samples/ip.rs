@@ -39,10 +39,7 @@ fn link(entry: &Entry<'_>, all: &[Entry<'_>]) -> Result<Link, SourceError> {
             Some(index) => Some(index),
             None => entry.number("link_index")?.filter(|it| *it != 0).map(IfIndex),
         },
-        lower_nsid: match entry.number::<u32>("link_netnsid")? {
-            Some(number) => Some(number.cast_signed()),
-            None => None,
-        },
+        lower_nsid: entry.number::<u32>("link_netnsid")?.map(u32::cast_signed),
         detail: LinkDetail::Other,
         port: None,
         xdp: xdp(entry)?,
@@ -50,7 +47,7 @@ fn link(entry: &Entry<'_>, all: &[Entry<'_>]) -> Result<Link, SourceError> {
         statistics: statistics(entry)?,
     };
     if let Some(info) = info {
-        link.kind = info.text("info_kind")?.unwrap_or_default().to_owned();
+        info.text("info_kind")?.unwrap_or_default().clone_into(&mut link.kind);
         if let Some(data) = info.object("info_data")? {
             link.detail = detail(&link.kind, &data, all)?;
         }
@@ -392,9 +389,10 @@ fn table(entry: &Entry<'_>, word: &str) -> Result<u32, SourceError> {
     }
 }
 
-/// Type of service: the words of `/etc/iproute2/rt_dsfield` are printed only on request.
+/// Type of service: the words of `/etc/iproute2/rt_dsfield` are printed only on request. As a number it is
+/// that of the encapsulation of a route.
 fn tos(entry: &Entry<'_>) -> Result<u8, SourceError> {
-    match entry.text("tos")? {
+    match entry.text_alone("tos") {
         Some("default") | None => Ok(0),
         Some(text) => {
             let number = parse_number(text).or_else(|| u64::from_str_radix(text, 16).ok());
@@ -588,4 +586,81 @@ fn prefix(entry: &Entry<'_>, text: &str, is_ipv6: bool) -> Result<IpNet, SourceE
     };
     let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     net.ok_or_else(|| entry.error(format!("`{text}` is no prefix")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LINKS: &str = r#"[{"ifindex":1,"ifname":"lo","flags":["LOOPBACK","UP","LOWER_UP"],"mtu":65536,"operstate":"UNKNOWN"},
+        {"ifindex":2,"link":"lo","ifname":"v","flags":["NO-CARRIER","BROADCAST","UP"],"mtu":1500,"operstate":"DOWN","address":"02:00:00:00:00:01",
+         "xdp":{"mode":2,"prog":{"id":9}},"linkinfo":{"info_kind":"vlan","info_data":{"id":7}}}]"#;
+
+    #[test]
+    fn links_are_read_with_their_kinds_and_programs() {
+        let links = links("ip.json", LINKS).unwrap();
+        assert_eq!(links[1].detail, LinkDetail::Vlan { id: 7 });
+        assert_eq!(links[1].lower, Some(IfIndex(1)));
+        assert_eq!(links[1].xdp.as_ref().unwrap().mode, "generic");
+        assert!(links[1].is_up() && !links[1].flags.contains(LinkFlags::RUNNING));
+        assert!(links[0].flags.contains(LinkFlags::RUNNING) && links[0].is_loopback());
+    }
+
+    #[test]
+    fn the_encapsulation_of_a_route_does_not_hide_the_route() {
+        let links = links("ip.json", LINKS).unwrap();
+        let text = r#"[{"type":"unicast","dst":"10.13.0.0/16","encap":"ip","id":100,"src":"0.0.0.0","dst":"1.2.3.4","ttl":0,"tos":4,"dev":"v"}]"#;
+        let route = &routes("r.json", text, &links).unwrap()[0];
+        assert_eq!((route.destination, route.tos), ("10.13.0.0/16".parse().unwrap(), 0));
+        assert_eq!(route.encapsulation.as_deref(), Some("ip"));
+        assert_eq!(route.next_hops[0].link, Some(IfIndex(2)));
+    }
+
+    #[test]
+    fn unknown_words_are_named_with_their_place() {
+        let problem = |text: &str| routes("r.json", text, &[]).unwrap_err().to_string();
+        assert_eq!(
+            problem("[{\"dst\":\"default\"},\n {\"dst\":\"10.0.0.0/8\",\"type\":\"magic\"}]"),
+            "r.json, line 2, column 2: `magic` is no type of a route"
+        );
+        assert_eq!(
+            problem(r#"[{"dst":"10.0.0.0/40"}]"#),
+            "r.json, line 1, column 2: `10.0.0.0/40` is no prefix"
+        );
+        assert_eq!(
+            problem(r#"[{"dst":"default","metric":"x"}]"#),
+            "r.json, line 1, column 2: `metric` is \"x\", expected a number in its range"
+        );
+        assert_eq!(problem("{}"), "r.json, line 1, column 1: invalid type: map, expected a sequence");
+        let problem = rules("r.json", r#"[{"src":"all","action":"dance"}]"#, false).unwrap_err().to_string();
+        assert_eq!(problem, "r.json, line 1, column 2: `dance` is no action of a rule");
+    }
+
+    #[test]
+    fn nothing_printed_is_an_empty_list() {
+        assert_eq!(routes("r.json", "", &[]).unwrap(), []);
+        assert_eq!(routes("r.json", "[ ]\n", &[]).unwrap(), []);
+        assert_eq!(neighbours("n.json", "[{}]", &[]).unwrap(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[\\[\\]{}\":,a-z0-9./ ]{0,80}") {
+            let _ = (links("x", &text), addresses("x", &text), routes("x", &text, &[]));
+            let _ = (rules("x", &text, true), neighbours("x", &text, &[]), next_hop_objects("x", &text, &[]));
+        }
+
+        #[test]
+        fn no_field_of_another_type_makes_it_panic(
+            name in "(dst|dev|flags|metric|via|nexthops|metrics|tos|table|src|priority|state|ifname|ifindex|linkinfo|addr_info)",
+            value in "(1|-1|\"x\"|null|true|\\[1\\]|\\{\\}|\\[\\{\\}\\]|1e300)",
+        ) {
+            let text = format!("[{{\"{name}\":{value}}}]");
+            let _ = (links("x", &text), addresses("x", &text), routes("x", &text, &[]));
+            let _ = (rules("x", &text, true), neighbours("x", &text, &[]), next_hop_objects("x", &text, &[]));
+            let _ = (super::super::bridge::fdb("x", &text, &[]), super::super::bridge::ports("x", &text));
+        }
+    }
 }
