@@ -74,25 +74,33 @@ fn private_keys(text: &str, n: &mut u32) -> String {
         } else if in_key {
             // Cut before already, or cut now.
         } else {
-            kept.push_str(&key_in_one_line(line, n));
+            kept.push_str(&keys_in_one_line(line, n));
         }
     }
     kept
 }
 
-/// Cuts a key whose line breaks are escaped (`"-----BEGIN …-----\nMII…\n-----END …"`).
-fn key_in_one_line(line: &str, n: &mut u32) -> String {
-    const BEGIN_END: &str = "PRIVATE KEY-----";
-    let Some(begin) = line.find("-----BEGIN ") else { return line.to_owned() };
-    let Some(body) = line[begin..].find(BEGIN_END).map(|at| begin + at + BEGIN_END.len()) else {
-        return line.to_owned();
-    };
-    let Some(end) = line[body..].find("-----END ").map(|at| body + at) else { return line.to_owned() };
-    if &line[body..end] == MARK {
-        return line.to_owned();
+/// Cuts keys whose line breaks are escaped (`"-----BEGIN …-----\nMII…\n-----END …"`).
+fn keys_in_one_line(line: &str, n: &mut u32) -> String {
+    let mut kept = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((body, end)) = key_in_one_line(rest) {
+        kept.push_str(&rest[..body]);
+        kept.push_str(MARK);
+        *n += u32::from(&rest[body..end] != MARK);
+        rest = &rest[end..];
     }
-    *n += 1;
-    format!("{}{MARK}{}", &line[..body], &line[end..])
+    kept.push_str(rest);
+    kept
+}
+
+/// Where the body of the first private key of a line begins and ends.
+fn key_in_one_line(line: &str) -> Option<(usize, usize)> {
+    const BEGIN_END: &str = "PRIVATE KEY-----";
+    let begin = line.find("-----BEGIN ")?;
+    let body = begin + line[begin..].find(BEGIN_END)? + BEGIN_END.len();
+    let end = body + line[body..].find("-----END ")?;
+    Some((body, end))
 }
 
 /// Cuts values whose names say that they are secret.
@@ -255,11 +263,16 @@ fn loose_values(text: &str, n: &mut u32) -> String {
     let is_part = |it: char| {
         it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.' | '+' | '/' | '=' | ':' | '@' | '%')
     };
+    let mut scheme: Option<&str> = None;
     while let Some(start) = rest.find(is_part) {
         let length = rest[start..].find(|it| !is_part(it)).unwrap_or(rest.len() - start);
         kept.push_str(&rest[..start]);
         let word = &rest[start..start + length];
-        match loose_secret(word) {
+        // `Authorization: Bearer TOKEN`, `Authorization: Basic NAME-AND-PASSWORD`.
+        let is_credential = scheme.is_some() && rest[..start].chars().all(|it| it == ' ') && word != MARK;
+        let found = if is_credential { Some((0, word.len())) } else { loose_secret(word) };
+        scheme = Some(word).filter(|it| matches!(*it, "Bearer" | "Basic" | "bearer"));
+        match found {
             Some((from, to)) => {
                 kept.push_str(&word[..from]);
                 kept.push_str(MARK);
@@ -394,12 +407,17 @@ mod tests {
             r#"{"pem": "-----BEGIN PRIVATE KEY-----[redacted]-----END PRIVATE KEY-----\n"}"#,
             1,
         );
+        let key =
+            |body: &str| format!("\"-----BEGIN EC PRIVATE KEY-----{body}-----END EC PRIVATE KEY-----\"");
+        check(&[key("MHc"), key("MHd")].join(","), &[key(MARK), key(MARK)].join(","), 2);
     }
 
     #[test]
     fn secrets_without_a_name_are_cut() {
         check("curl -H eyJhbGciOi.eyJpc3MiO.c2lnbmF0 x", "curl -H [redacted] x", 1);
         check("join 10.0.0.1:6443 abcdef.0123456789abcdef now", "join 10.0.0.1:6443 [redacted] now", 1);
+        check("Authorization: Bearer abc.def/ghi\n", "Authorization: Bearer [redacted]\n", 1);
+        check("header=Authorization: Basic dXNlcjpwdw== x", "header=Authorization: Basic [redacted] x", 1);
         check("HTTPS_PROXY=http://me:pw@proxy:3128/x", "HTTPS_PROXY=http://me:[redacted]@proxy:3128/x", 1);
         check("data: LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0t", "data: [redacted]", 1);
     }

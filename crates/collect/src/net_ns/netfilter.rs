@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use hopwise_snapshot::{Netfilter, Observed, Reason, SaveTexts};
 use hopwise_sys::{
-    Program,
+    Program, ProgramError,
     netlink::{self, NetlinkError, NftTable},
 };
 
@@ -128,24 +128,29 @@ fn has_legacy_tables(names: io::Result<String>, file: &str) -> Result<bool, Reas
     }
 }
 
-/// What the first of these programs that there is prints.
+/// What the first of these programs prints that there is and that succeeds: the tools of a node may be older
+/// than the rules on it, which those of a container wrote.
 fn print(surroundings: &Surroundings<'_>, candidates: &[(&str, &[&str])]) -> Observed<String> {
-    if let Err(reason) = surroundings.in_time() {
-        return Observed::NotCollected(reason);
-    }
+    let mut failure = Reason::ProgramMissing(candidates[0].0.to_owned());
     for root in surroundings.tools {
-        for (name, arguments) in candidates {
-            let program = Program { name, arguments, root: root.as_ref() };
-            if !program.exists() {
-                continue;
+        let programs =
+            candidates.iter().map(|(name, arguments)| Program { name, arguments, root: root.as_ref() });
+        let Some(program) = programs.into_iter().find(Program::exists) else { continue };
+        if let Err(reason) = surroundings.in_time() {
+            return Observed::NotCollected(reason);
+        }
+        match program.run(&surroundings.program_limits()) {
+            Ok(bytes) => return Observed::Known(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error @ (ProgramError::Failed { .. } | ProgramError::NotStarted { .. })) => {
+                if matches!(failure, Reason::ProgramMissing(_)) {
+                    failure = reason::of_program(&error);
+                }
             }
-            return match program.run(&surroundings.program_limits()) {
-                Ok(bytes) => Observed::Known(String::from_utf8_lossy(&bytes).into_owned()),
-                Err(error) => Observed::NotCollected(reason::of_program(&error)),
-            };
+            // Another program would take as long.
+            Err(error) => return Observed::NotCollected(reason::of_program(&error)),
         }
     }
-    Observed::NotCollected(Reason::ProgramMissing(candidates[0].0.to_owned()))
+    Observed::NotCollected(failure)
 }
 
 /// Cuts the time out of the comments that iptables-save writes, and nothing else: the same rules must give

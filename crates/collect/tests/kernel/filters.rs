@@ -262,6 +262,22 @@ fn a_program_that_hangs_costs_its_time_and_no_more() {
 }
 
 #[test]
+fn where_the_tools_of_a_node_fail_its_own_are_asked() {
+    let wrapped = Wrapped::new(&[]);
+    let write = |name: &str, script: &str| {
+        let path = wrapped.directory.path().join("wrappers").join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    write("nft", "#!/bin/sh\necho too old >&2; exit 1\n");
+    write("ipset", "#!/no/such/interpreter\n");
+    let here = Namespace::with("nft add table inet zz; ipset create s hash:ip");
+    let filters = node(&wrapped.access(&here), &Limits::default()).net.netfilter;
+    assert_eq!(known(&filters.nft), &here.sh("nft -j list ruleset"));
+    assert_eq!(known(&filters.ipsets), &here.sh("ipset save"));
+}
+
+#[test]
 fn a_namespace_has_a_deadline() {
     let here = Namespace::with("ip link set lo up; nft add table inet zz");
     let limits = Limits { namespace: Duration::ZERO, ..Limits::default() };
