@@ -332,6 +332,11 @@ mod tests {
         let info = LinkAttribute::LinkInfo(vec![LinkInfo::PortData(port)]);
         assert_eq!(named(vec![info]).unwrap_err().0, "bridge port state 9");
         assert_eq!(named(vec![LinkAttribute::Address(vec![10, 0, 0, 1])]).unwrap().mac, None);
+        let mut tunnel = LinkMessage::default();
+        tunnel.header.flags = hopwise_sys::netlink::packet::link::LinkFlags::from_bits_retain(0x1_0091);
+        tunnel.attributes = vec![LinkAttribute::IfName("tun0".to_owned())];
+        let flags = LinkFlags::UP | LinkFlags::POINTOPOINT | LinkFlags::NOARP | LinkFlags::LOWER_UP;
+        assert_eq!(link(tunnel).unwrap().flags, flags);
         assert_eq!(named(vec![LinkAttribute::Controller(0)]).unwrap().master, None);
         assert!(link(LinkMessage::default()).is_err(), "without a name");
     }

@@ -18,6 +18,7 @@ const COMMAND: &str = "run it as: CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=\
 /// A network namespace of this test's own.
 pub(crate) struct Namespace {
     pub(crate) ns: NetNs,
+    scratch: tempfile::TempDir,
 }
 
 impl Namespace {
@@ -29,7 +30,7 @@ impl Namespace {
                 .unwrap_or_else(|it| panic!("no new network namespace ({it}); {COMMAND}"));
             NetNs::current().unwrap()
         });
-        Self { ns: ns.join().unwrap() }
+        Self { ns: ns.join().unwrap(), scratch: tempfile::tempdir().unwrap() }
     }
 
     /// A new one in which this script ran.
@@ -41,7 +42,11 @@ impl Namespace {
 
     /// Runs a script inside, fails with what it said, and returns what it printed.
     pub(crate) fn sh(&self, script: &str) -> String {
-        let output = self.ns.run(|| Command::new("sh").args(["-euc", script]).output().unwrap()).unwrap();
+        // The usual lock of iptables belongs to the machine's root.
+        let lock = self.scratch.path().join("xtables.lock");
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", script]).env("XTABLES_LOCKFILE", lock);
+        let output = self.ns.run(|| shell.output().unwrap()).unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "`{script}` failed: {said}");
         String::from_utf8(output.stdout).unwrap()

@@ -35,8 +35,6 @@ fn every_kind_of_link_is_what_ip_says() {
          ip link add link p2 name mv0 type macvlan mode bridge
          ip link add link p2 name mv1 type macvlan mode private
          ip link add ifb0 type ifb
-         ip tuntap add tap0 mode tap
-         ip tuntap add tun0 mode tun
          ip link set vx0 address 02:11:22:33:44:55 mtu 1450 up
          ip link set p2 promisc on allmulticast on
          ip link set mv0 arp off",
@@ -87,8 +85,6 @@ fn every_kind_of_link_is_what_ip_says() {
     assert!(link("p2").flags.contains(LinkFlags::PROMISC | LinkFlags::ALLMULTI | LinkFlags::UP));
     assert!(!link("p2").has_carrier(), "its peer is down");
     assert_eq!(link("p2").operstate, "LOWERLAYERDOWN");
-    assert_eq!(link("tun0").mac, None);
-    assert!(link("tun0").flags.contains(LinkFlags::POINTOPOINT));
     assert!(link("lo").is_loopback());
     let near = other.facts().link("near").unwrap().index;
     assert_eq!(link("far").lower, Some(near));
@@ -110,15 +106,14 @@ fn counters_of_a_link_are_those_that_ip_prints() {
 fn addresses_are_what_ip_says() {
     let here = Namespace::with(
         "ip link add v0 type veth peer name v1
-         ip tuntap add tun0 mode tun
          ip link set lo up; ip link set v0 up; ip link set v1 up
          ip addr add 10.0.0.1/24 brd + dev v0
          ip addr add 10.0.0.2/24 dev v0
          ip addr add 10.1.0.1/16 dev v0 scope link noprefixroute
-         ip addr add 10.9.0.1 peer 10.9.0.2/32 dev tun0
+         ip addr add 10.9.0.1 peer 10.9.0.2/32 dev v0
          ip addr add fd00::1/64 dev v0 nodad
          ip addr add fd00::2/64 dev v0 nodad preferred_lft 0
-         ip addr add fd00::3 peer fd00::4/128 dev tun0
+         ip addr add fd00::3 peer fd00::4/128 dev v0 nodad
          ip addr add fd00::5/64 dev v1 valid_lft 5000 preferred_lft 4000 nodad",
     );
     // Link-local addresses come some time after the link, and are probed first.
