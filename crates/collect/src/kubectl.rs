@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use hopwise_snapshot::{Cluster, ConfigMap, Observed, Workload};
+use hopwise_snapshot::{
+    Cluster, ConfigMap, EndpointSlice, Namespace, NetworkPolicy, NodeObject, ObjectMeta, Observed, PodObject,
+    Service, Workload,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -114,13 +117,15 @@ impl Objects {
             "NetworkPolicy" => push(&mut cluster.network_policies, document, kind, text),
             "Namespace" => push(&mut cluster.namespaces, document, kind, text),
             "ConfigMap" => {
-                let map: ConfigMap = object(document, kind, text)?;
-                list(&mut cluster.config_maps).push(without_secrets(map));
+                push(&mut cluster.config_maps, document, kind, text)?;
+                list(&mut cluster.config_maps).last_mut().into_iter().for_each(without_secrets);
                 Ok(())
             }
             "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet" => {
-                let workload: Workload = object(document, kind, text)?;
-                list(&mut cluster.workloads).push(Workload { kind: kind.to_owned(), ..workload });
+                push(&mut cluster.workloads, document, kind, text)?;
+                if let Some(workload) = list(&mut cluster.workloads).last_mut() {
+                    kind.clone_into(&mut workload.kind);
+                }
                 Ok(())
             }
             other => {
@@ -156,13 +161,14 @@ fn object<T: DeserializeOwned>(document: &Document<'_>, kind: &str, text: &str) 
     })
 }
 
-fn push<T: DeserializeOwned>(
+fn push<T: DeserializeOwned + Object>(
     observed: &mut Observed<Vec<T>>,
     document: &Document<'_>,
     kind: &str,
     text: &str,
 ) -> Result<(), SourceError> {
-    let object = object(document, kind, text)?;
+    let mut object: T = object(document, kind, text)?;
+    object.metadata().annotations.remove(LAST_APPLIED);
     list(observed).push(object);
     Ok(())
 }
@@ -178,12 +184,31 @@ fn list<T>(observed: &mut Observed<Vec<T>>) -> &mut Vec<T> {
     observed.known_mut().expect("it is known now")
 }
 
-/// A ConfigMap may hold a kubeconfig, and so may the annotation with its last version.
-fn without_secrets(mut map: ConfigMap) -> ConfigMap {
-    for text in map.data.values_mut().chain(map.metadata.annotations.values_mut()) {
+/// The object as it was last applied, whole: with the environment of its containers, which is not collected.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What every kind has.
+trait Object {
+    fn metadata(&mut self) -> &mut ObjectMeta;
+}
+
+macro_rules! objects {
+    ($($kind:ty),*) => {
+        $(impl Object for $kind {
+            fn metadata(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        })*
+    };
+}
+
+objects!(NodeObject, PodObject, Service, EndpointSlice, ConfigMap, NetworkPolicy, Namespace, Workload);
+
+/// A ConfigMap may hold a kubeconfig.
+fn without_secrets(map: &mut ConfigMap) {
+    for text in map.data.values_mut() {
         *text = redact::text(text).0;
     }
-    map
 }
 
 #[cfg(test)]
@@ -255,6 +280,16 @@ mod tests {
         let objects = read(&[("c.json", map)]).unwrap();
         let data = &objects.cluster.config_maps.known().unwrap()[0].data;
         assert_eq!(data["kubeconfig.conf"], "token: [redacted]\nserver: x\n");
+    }
+
+    #[test]
+    fn the_environment_in_an_annotation_is_not_collected() {
+        let deployment = r#"{"kind":"Deployment","metadata":{"name":"d","annotations":{"a":"b",
+            "kubectl.kubernetes.io/last-applied-configuration":"{\"env\":[{\"name\":\"DB\",\"value\":\"pw\"}]}"}}}"#;
+        let objects = read(&[("d.json", deployment)]).unwrap();
+        let workload = &objects.cluster.workloads.known().unwrap()[0];
+        assert_eq!(workload.kind, "Deployment");
+        assert_eq!(workload.metadata.annotations.keys().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -7,6 +7,15 @@
 //! files opened for reading, and the programs that are started only print. A program is started for packet
 //! filters and IP sets alone, and only where the kernel says that there are some. Secrets are cut out of
 //! files before they leave the node (see [`redact`]).
+//!
+//! | what | needs |
+//! |---|---|
+//! | another network namespace | `CAP_SYS_ADMIN` over it |
+//! | packet filters, IP sets, IPsec policies | `CAP_NET_ADMIN` in it |
+//! | tracked connections one by one, tables of iptables-legacy | root of it (files of mode 0440) |
+//! | processes, holders of sockets | `CAP_SYS_PTRACE` over them |
+//! | programs of the node in place of one's own | `CAP_SYS_CHROOT` |
+//! | everything else | nothing |
 
 mod error;
 mod files;

@@ -162,11 +162,14 @@ fn read_here(known: &[(Place, &NetNs)], surroundings: &Surroundings<'_>) -> Read
 
 /// What rtnetlink knows.
 fn tables(route: &mut Route, known: &[(Place, &NetNs)], surroundings: &Surroundings<'_>) -> facts::NetNs {
-    let mut net = facts::NetNs::default();
-    net.links = surroundings.table("links", || route.links(), |it| links::link(it).map(Some));
-    sort_by_key(&mut net.links, |it| it.index);
-    net.addresses = surroundings.table("addresses", || route.addresses(), links::address);
-    net.namespaces = namespaces(route, &net.links, known);
+    let mut links = surroundings.table("links", || route.links(), |it| links::link(it).map(Some));
+    sort_by_key(&mut links, |it| it.index);
+    let mut net = facts::NetNs {
+        namespaces: namespaces(route, &links, known),
+        links,
+        addresses: surroundings.table("addresses", || route.addresses(), links::address),
+        ..facts::NetNs::default()
+    };
     let both = |route: &mut Route| Ok([route.routes(Family::Ipv4)?, route.routes(Family::Ipv6)?].concat());
     net.routes = surroundings.table("routes", || both(route), routes::route);
     let both = |route: &mut Route| Ok([route.rules(Family::Ipv4)?, route.rules(Family::Ipv6)?].concat());

@@ -74,43 +74,59 @@ fn private_keys(text: &str, n: &mut u32) -> String {
         } else if in_key {
             // Cut before already, or cut now.
         } else {
-            kept.push_str(&key_in_one_line(line, n));
+            kept.push_str(&keys_in_one_line(line, n));
         }
     }
     kept
 }
 
-/// Cuts a key whose line breaks are escaped (`"-----BEGIN …-----\nMII…\n-----END …"`).
-fn key_in_one_line(line: &str, n: &mut u32) -> String {
-    const BEGIN_END: &str = "PRIVATE KEY-----";
-    let Some(begin) = line.find("-----BEGIN ") else { return line.to_owned() };
-    let Some(body) = line[begin..].find(BEGIN_END).map(|at| begin + at + BEGIN_END.len()) else {
-        return line.to_owned();
-    };
-    let Some(end) = line[body..].find("-----END ").map(|at| body + at) else { return line.to_owned() };
-    if &line[body..end] == MARK {
-        return line.to_owned();
+/// Cuts keys whose line breaks are escaped (`"-----BEGIN …-----\nMII…\n-----END …"`).
+fn keys_in_one_line(line: &str, n: &mut u32) -> String {
+    let mut kept = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((body, end)) = key_in_one_line(rest) {
+        kept.push_str(&rest[..body]);
+        kept.push_str(MARK);
+        *n += u32::from(&rest[body..end] != MARK);
+        rest = &rest[end..];
     }
-    *n += 1;
-    format!("{}{MARK}{}", &line[..body], &line[end..])
+    kept.push_str(rest);
+    kept
+}
+
+/// Where the body of the first private key of a line begins and ends.
+fn key_in_one_line(line: &str) -> Option<(usize, usize)> {
+    const BEGIN_END: &str = "PRIVATE KEY-----";
+    let begin = line.find("-----BEGIN ")?;
+    let body = begin + line[begin..].find(BEGIN_END)? + BEGIN_END.len();
+    let end = body + line[body..].find("-----END ")?;
+    Some((body, end))
 }
 
 /// Cuts values whose names say that they are secret.
 fn named_values(text: &str, n: &mut u32) -> String {
     let mut kept = String::with_capacity(text.len());
-    // While set, lines that are indented further belong to a secret of several lines.
+    // While set, lines that are indented further belong to a secret of several lines, and so do the items of
+    // a list that are indented as far.
     let mut block: Option<usize> = None;
+    let mut is_counted = false;
     for line in text.split_inclusive('\n') {
-        let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-        if let Some(outer) = block {
-            if line.trim().is_empty() || indent > outer {
-                kept.push_str(&block_line(line, indent));
-                continue;
-            }
+        let trimmed = line.trim_start_matches([' ', '\t']);
+        let indent = line.len() - trimmed.len();
+        let is_inside = |outer| indent > outer || indent == outer && trimmed.starts_with("- ");
+        if block.is_some_and(|outer| trimmed.trim_end().is_empty() || is_inside(outer)) {
+            let cut = block_line(line, indent);
+            // However many lines it has, it is one secret.
+            *n += u32::from(!is_counted && cut != line);
+            is_counted |= cut != line;
+            kept.push_str(&cut);
+            continue;
         }
-        let (cut, opens_block) = named_values_in_line(line, n);
+        let before = *n;
+        let (cut, goes_on) = named_values_in_line(line, n);
         kept.push_str(&cut);
-        block = opens_block.then_some(indent);
+        block = goes_on.then_some(indent);
+        is_counted = *n > before;
     }
     kept
 }
@@ -120,30 +136,32 @@ fn block_line(line: &str, indent: usize) -> String {
         return line.to_owned();
     }
     let end = if line.ends_with('\n') { "\n" } else { "" };
-    format!("{}{MARK}{end}", &line[..indent])
+    let item = if line[indent..].starts_with("- ") { "- " } else { "" };
+    format!("{}{item}{MARK}{end}", &line[..indent])
 }
 
 /// Cuts the secrets of one line. Does its last value go on in the lines below?
 fn named_values_in_line(line: &str, n: &mut u32) -> (String, bool) {
     let mut kept = String::with_capacity(line.len());
     let mut rest = line;
+    let mut goes_on = false;
     while let Some(name) = next_name(rest) {
         let (before, after) = rest.split_at(name.end);
         kept.push_str(before);
         rest = after;
         let Some(value) = value(&name, after) else { continue };
-        if value.opens_block {
-            kept.push_str(rest);
-            *n += 1;
-            return (kept, true);
-        }
+        goes_on = value.goes_on;
         kept.push_str(&rest[..value.start]);
-        kept.push_str(MARK);
+        if &rest[value.start..value.end] != MARK && value.start < value.end {
+            *n += 1;
+        }
+        if value.start < value.end {
+            kept.push_str(MARK);
+        }
         rest = &rest[value.end..];
-        *n += 1;
     }
     kept.push_str(rest);
-    (kept, false)
+    (kept, goes_on)
 }
 
 /// A name in a text, with what decides about the value behind it.
@@ -168,11 +186,12 @@ fn next_name(text: &str) -> Option<Name<'_>> {
     })
 }
 
-/// Where the value of a secret name lies in the text behind the name.
+/// Where the value of a secret name lies in the text behind the name. Nothing lies between equal ends.
 struct Value {
     start: usize,
     end: usize,
-    opens_block: bool,
+    /// May it go on in the lines below?
+    goes_on: bool,
 }
 
 fn value(name: &Name<'_>, after: &str) -> Option<Value> {
@@ -189,28 +208,61 @@ fn value(name: &Name<'_>, after: &str) -> Option<Value> {
         return None;
     }
     let start = line.len() - value.len();
-    let opens_block =
-        separator == ':' && matches!(value.trim_end(), "" | "|" | ">" | "|-" | ">-" | "|+" | ">+");
-    let (start, end) = match value.chars().next() {
-        Some(quote @ ('"' | '\'')) => (start + 1, start + 1 + quoted_length(&value[1..], quote)),
-        _ => (start, start + bare_length(name, value)),
-    };
-    let is_done = line[start..end].starts_with(MARK);
-    (opens_block || (start < end && !is_done)).then_some(Value { start, end, opens_block })
+    // YAML folds what is indented further into the value, whatever its form.
+    let is_yaml = separator == ':' && !name.is_quoted;
+    Some(match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            let (length, is_closed) = quoted_length(&value[1..], quote);
+            Value { start: start + 1, end: start + 1 + length, goes_on: is_yaml && !is_closed }
+        }
+        Some('[') if separator == ':' && value != MARK => list(start, value),
+        Some('|' | '>')
+            if is_yaml && value[1..].chars().all(|it| matches!(it, '0'..='9' | '+' | '-' | ' ')) =>
+        {
+            Value { start, end: start, goes_on: true }
+        }
+        _ => Value { start, end: start + bare_length(name, value), goes_on: is_yaml },
+    })
 }
 
-/// How far a value goes up to its closing quote, or to the end of the line without one.
-fn quoted_length(text: &str, quote: char) -> usize {
-    let mut is_escaped = false;
-    for (at, it) in text.char_indices() {
+/// A list of values in brackets. One of objects is left: what is in them has names of its own.
+fn list(start: usize, value: &str) -> Value {
+    let inside = &value[1..];
+    let mut is_quoted = false;
+    let end = inside.find(|it: char| {
+        is_quoted ^= it == '"';
+        it == ']' && !is_quoted
+    });
+    let (length, is_closed) = (end.unwrap_or(inside.len()), end.is_some());
+    let items = inside[..length].trim();
+    if items.starts_with('{') || (items.is_empty() && is_closed) || inside.starts_with(MARK) {
+        return Value { start, end: start, goes_on: false };
+    }
+    let (mut from, mut to) = (start + 1, start + 1 + length);
+    if items.len() > 1 && inside.starts_with('"') && inside[..length].ends_with('"') {
+        (from, to) = (from + 1, to - 1);
+    }
+    Value { start: from, end: to, goes_on: !is_closed }
+}
+
+/// How far a value goes up to its closing quote, or to the end of the line without one. A quote is closed
+/// neither by an escaped one nor, in YAML, by a single one that is doubled.
+fn quoted_length(text: &str, quote: char) -> (usize, bool) {
+    let mut characters = text.char_indices().peekable();
+    while let Some((at, it)) = characters.next() {
+        let next = characters.peek().map(|(_, it)| *it);
         match it {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            it if it == quote => return at,
+            '\\' if quote == '"' => {
+                characters.next();
+            }
+            '\'' if quote == '\'' && next == Some('\'') => {
+                characters.next();
+            }
+            it if it == quote => return (at, true),
             _ => {}
         }
     }
-    text.len()
+    (text.len(), false)
 }
 
 /// How far a value without quotes goes: to the next space on a command line, to the next comma in JSON, to
@@ -228,11 +280,10 @@ fn is_secret(name: &Name<'_>, separator: char, value: &str) -> bool {
     let plain: String =
         name.text.chars().filter(|it| !matches!(it, '-' | '_')).map(|it| it.to_ascii_lowercase()).collect();
     let leaf = plain.rsplit('.').next().unwrap_or_default();
-    // Switches and structures are no secrets.
+    // Switches are no secrets, and what is in an object has names of its own. Where `=` separates there are no
+    // objects.
     let word = value.trim_end().trim_end_matches(',');
-    if matches!(word, "true" | "false" | "null" | "~" | "{}" | "[]")
-        || word.starts_with(['{', '[', '&', '*']) && !word.starts_with(MARK)
-    {
+    if matches!(word, "true" | "false" | "null" | "~") || (separator == ':' && word.starts_with('{')) {
         return false;
     }
     if HARMLESS_ENDS.iter().any(|it| leaf.ends_with(it)) {
@@ -257,11 +308,16 @@ fn loose_values(text: &str, n: &mut u32) -> String {
     let is_part = |it: char| {
         it.is_ascii_alphanumeric() || matches!(it, '_' | '-' | '.' | '+' | '/' | '=' | ':' | '@' | '%')
     };
+    let mut scheme: Option<&str> = None;
     while let Some(start) = rest.find(is_part) {
         let length = rest[start..].find(|it| !is_part(it)).unwrap_or(rest.len() - start);
         kept.push_str(&rest[..start]);
         let word = &rest[start..start + length];
-        match loose_secret(word) {
+        // `Authorization: Bearer TOKEN`, `Authorization: Basic NAME-AND-PASSWORD`.
+        let is_credential = scheme.is_some() && rest[..start].chars().all(|it| it == ' ') && word != MARK;
+        let found = if is_credential { Some((0, word.len())) } else { loose_secret(word) };
+        scheme = Some(word).filter(|it| matches!(*it, "Bearer" | "Basic" | "bearer"));
+        match found {
             Some((from, to)) => {
                 kept.push_str(&word[..from]);
                 kept.push_str(MARK);
@@ -372,6 +428,31 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_may_look_like_anything() {
+        check("password=*star\n", "password=[redacted]\n", 1);
+        check("TOKEN={brace\n", "TOKEN=[redacted]\n", 1);
+        check("psk=[bracket]\n", "psk=[redacted]\n", 1);
+        check("password: '&it''s'\n", "password: '[redacted]'\n", 1);
+        check(
+            r#"{"tokens": {"a": 1}, "secret": [], "x": 1}"#,
+            r#"{"tokens": {"a": 1}, "secret": [], "x": 1}"#,
+            0,
+        );
+    }
+
+    #[test]
+    fn lists_of_secrets_are_cut() {
+        check(r#"{"tokens": ["a","b"], "mtu": 1}"#, r#"{"tokens": ["[redacted]"], "mtu": 1}"#, 1);
+        check("tokens: [a, b]\nmtu: 1\n", "tokens: [[redacted]]\nmtu: 1\n", 1);
+        check("tokens:\n- a\n- b\nmtu: 1\n", "tokens:\n- [redacted]\n- [redacted]\nmtu: 1\n", 1);
+        check(
+            "{\n  \"tokens\": [\n    \"a\",\n    \"b\"\n  ],\n  \"mtu\": 1\n}\n",
+            "{\n  \"tokens\": [\n    [redacted]\n    [redacted]\n  ],\n  \"mtu\": 1\n}\n",
+            1,
+        );
+    }
+
+    #[test]
     fn keys_of_tunnels_and_radio_links_are_cut() {
         check(
             "[WireGuard]\nPrivateKey=yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=\nPrivateKeyFile=/etc/wg.key\nListenPort=51820\n",
@@ -396,12 +477,17 @@ mod tests {
             r#"{"pem": "-----BEGIN PRIVATE KEY-----[redacted]-----END PRIVATE KEY-----\n"}"#,
             1,
         );
+        let key =
+            |body: &str| format!("\"-----BEGIN EC PRIVATE KEY-----{body}-----END EC PRIVATE KEY-----\"");
+        check(&[key("MHc"), key("MHd")].join(","), &[key(MARK), key(MARK)].join(","), 2);
     }
 
     #[test]
     fn secrets_without_a_name_are_cut() {
         check("curl -H eyJhbGciOi.eyJpc3MiO.c2lnbmF0 x", "curl -H [redacted] x", 1);
         check("join 10.0.0.1:6443 abcdef.0123456789abcdef now", "join 10.0.0.1:6443 [redacted] now", 1);
+        check("Authorization: Bearer abc.def/ghi\n", "Authorization: Bearer [redacted]\n", 1);
+        check("header=Authorization: Basic dXNlcjpwdw== x", "header=Authorization: Basic [redacted] x", 1);
         check("HTTPS_PROXY=http://me:pw@proxy:3128/x", "HTTPS_PROXY=http://me:[redacted]@proxy:3128/x", 1);
         check("data: LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0t", "data: [redacted]", 1);
     }
@@ -442,6 +528,15 @@ mod tests {
         #[test]
         fn any_bytes_are_taken(before in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = bytes(&before);
+        }
+
+        #[test]
+        fn a_secret_of_an_environment_file_never_gets_through(
+            name in "(TOKEN|DB_PASSWORD|client_secret|psk)",
+            secret in "[!#-&(-~][!-~]{11,39}",
+        ) {
+            let (after, _) = text(&format!("A=1\n{name}={secret}\nB=2\n"));
+            prop_assert_eq!(after, format!("A=1\n{name}=[redacted]\nB=2\n"));
         }
 
         #[test]

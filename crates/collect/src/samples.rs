@@ -116,19 +116,25 @@ fn read_file(path: &Path) -> Result<Vec<u8>, SourceError> {
 struct NodeFiles {
     node: String,
     texts: BTreeMap<String, String>,
+    directories: Vec<String>,
 }
 
 impl NodeFiles {
     fn read(directory: &Path) -> Result<Self, SourceError> {
         let node = file_name(directory);
         let mut texts = BTreeMap::new();
+        let mut directories = Vec::new();
         for path in entries(directory)? {
             let name = file_name(&path);
+            if path.is_dir() {
+                directories.push(name);
+                continue;
+            }
             let bytes = read_file(&path)?;
             let text = Document::new(&format!("{node}/{name}"), &bytes)?.text.to_owned();
             texts.insert(name, text);
         }
-        Ok(Self { node, texts })
+        Ok(Self { node, texts, directories })
     }
 
     /// Takes a file and reads it; the fact is not collected where the file is missing.
@@ -276,10 +282,8 @@ impl NodeFiles {
     /// Names what nobody took. Another form of a file that was taken needs no name.
     fn rest(self) -> impl Iterator<Item = String> {
         let node = self.node;
-        self.texts
-            .into_keys()
-            .filter(|it| it != "nft.txt")
-            .map(move |it| format!("{node}/{it}: not part of a snapshot"))
+        let names = self.texts.into_keys().chain(self.directories).filter(|it| it != "nft.txt");
+        names.map(move |it| format!("{node}/{it}: not part of a snapshot"))
     }
 }
 
@@ -433,7 +437,7 @@ mod tests {
     fn errors_and_left_overs_are_named() {
         let directory = tempfile::tempdir().unwrap();
         let node = directory.path().join("w1");
-        fs::create_dir_all(&node).unwrap();
+        fs::create_dir_all(node.join("sub")).unwrap();
         fs::create_dir_all(directory.path().join("api")).unwrap();
         let write = |path: &str, text: &str| fs::write(directory.path().join(path), text).unwrap();
         let read = || read(directory.path(), Timestamp::UNIX_EPOCH).map_err(|it| it.to_string());
@@ -447,7 +451,8 @@ mod tests {
             [
                 "api/log.txt: not JSON",
                 "notes: not a directory of a node",
-                "w1/odd.txt: not part of a snapshot"
+                "w1/odd.txt: not part of a snapshot",
+                "w1/sub: not part of a snapshot"
             ]
         );
         let net = bundle.snapshot.net(&Place::node("w1")).unwrap();

@@ -58,12 +58,15 @@ impl NetNs {
     /// by side. Programs that `f` starts inherit the namespace. A panic in `f` goes on in the caller.
     ///
     /// Fails with `EPERM` where the caller lacks `CAP_SYS_ADMIN` in the namespace's or in its own user
-    /// namespace, and with `EINVAL` where the file is not a network namespace.
+    /// namespace, and with `EINVAL` where the file is not a network namespace. Where the caller is in the
+    /// namespace already, nothing has to be entered and no right is needed.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> io::Result<T> {
         thread::scope(|scope| {
             let inside = thread::Builder::new().name(format!("netns-{}", self.inode));
             let inside = inside.spawn_scoped(scope, || {
-                setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+                if !Self::current().is_ok_and(|it| it.inode == self.inode) {
+                    setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+                }
                 Ok(f())
             })?;
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -90,6 +93,19 @@ mod tests {
             NetNs::of_process(Path::new("/proc"), std::process::id()).unwrap().inode(),
             current.inode()
         );
+    }
+
+    #[test]
+    fn the_own_namespace_needs_no_right() {
+        let current = NetNs::current().unwrap();
+        assert_eq!(current.run(|| NetNs::current().unwrap().inode()).unwrap(), current.inode());
+    }
+
+    #[test]
+    fn a_panic_inside_goes_on_outside() {
+        let current = NetNs::current().unwrap();
+        let panicked = std::panic::catch_unwind(|| current.run(|| panic!("inside")));
+        assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "inside");
     }
 
     #[test]

@@ -3,10 +3,14 @@
 use std::{
     env,
     fmt::Write as _,
+    fs,
     io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::process::{CommandExt, ExitStatusExt},
+        unix::{
+            fs::PermissionsExt,
+            process::{CommandExt, ExitStatusExt},
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -165,8 +169,8 @@ impl Program<'_> {
         if let Some(root) = self.root {
             return candidates.find(|it| root.has_program(it));
         }
-        let machine = Root::open(Path::new("/")).ok()?;
-        candidates.find(|it| machine.has_program(it))
+        let is_program = |it: &fs::Metadata| it.is_file() && it.permissions().mode() & 0o111 != 0;
+        candidates.find(|it| fs::metadata(it).as_ref().is_ok_and(is_program))
     }
 
     fn command(&self, path: &Path) -> io::Result<Command> {

@@ -169,3 +169,60 @@ impl Tuple {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_tool_and_of_the_kernel_are_read_alike() {
+        let tool = "udp      17 17 src=192.168.50.12 dst=192.168.50.13 sport=33014 dport=8472 [UNREPLIED] \
+                    src=192.168.50.13 dst=192.168.50.12 sport=8472 dport=33014 mark=5 use=1";
+        let kernel = format!("ipv4     2 {tool}").replace("use=1", "zone=0 use=2");
+        let read = entry(tool).unwrap();
+        assert_eq!(entry(&kernel).unwrap(), read);
+        assert_eq!((read.original.source_port, read.original.destination_port), (33014, 8472));
+        assert_eq!(read.reply.source, "192.168.50.13".parse::<IpAddr>().unwrap());
+        assert_eq!((read.replied, read.mark), (false, 5));
+        let tcp = "tcp      6 431999 ESTABLISHED src=10.0.0.1 dst=10.96.0.1 sport=1 dport=443 packets=2 bytes=90 \
+                   src=10.0.0.9 dst=10.0.0.1 sport=6443 dport=1 packets=1 bytes=50 [ASSURED] mark=0 use=1";
+        let read = entry(tcp).unwrap();
+        assert_eq!((read.replied, read.reply.source_port), (true, 6443));
+        let echo = "ipv6     10 icmpv6   58 29 src=fd00::1 dst=fd00::2 type=128 code=0 id=7 src=fd00::2 dst=fd00::1 \
+                    type=129 code=0 id=7 mark=0 use=1";
+        let read = entry(echo).unwrap();
+        assert_eq!((read.original.source_port, read.original.destination_port), (7, 0x8000));
+        assert_eq!(read.reply.destination_port, 0x8100);
+    }
+
+    #[test]
+    fn half_a_line_is_refused() {
+        for line in
+            ["", "udp", "udp 17 1 src=10.0.0.1", "udp x 1 src=a", "udp 17 1 src=10.0.0.1 dst=x sport=1"]
+        {
+            assert!(entry(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn sizes_come_from_the_switches() {
+        let mut sysctls = Sysctls::default();
+        let key = |leaf: &str| SysctlKey::from_path(&format!("net/netfilter/{leaf}"));
+        sysctls.values.insert(key("nf_conntrack_count"), "7".to_owned());
+        sysctls.values.insert(key("nf_conntrack_max"), "many".to_owned());
+        let read = sizes(&Observed::Known(sysctls));
+        assert_eq!((read.count, read.buckets), (Observed::Known(7), Observed::Absent));
+        assert!(read.max.is_not_collected());
+        let unread = sizes(&Observed::NotCollected(Reason::TimedOut));
+        assert_eq!(unread.count, Observed::NotCollected(Reason::TimedOut));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_it_panic(line in "[ a-z0-9=.:\\[\\]]{0,100}") {
+            let _ = entry(&line);
+        }
+    }
+}

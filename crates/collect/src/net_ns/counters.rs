@@ -68,3 +68,56 @@ pub(crate) fn conntrack_statistics(text: &str) -> Result<BTreeMap<String, u64>, 
     }
     Ok(sums)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn pairs_of_lines_name_and_count() {
+        let mut counters = Counters::new();
+        let text =
+            "Ip: Forwarding DefaultTTL\nIp: 1 64\nTcp: MaxConn\nTcp: -1\nIcmpMsg: InType3\nIcmpMsg: 7\n";
+        add_paired_lines(&mut counters, text).unwrap();
+        add_single_lines(&mut counters, "Ip6InReceives                   \t12\n").unwrap();
+        let wanted = [
+            ("IcmpMsgInType3", 7),
+            ("Ip6InReceives", 12),
+            ("IpDefaultTTL", 64),
+            ("IpForwarding", 1),
+            ("TcpMaxConn", u64::MAX),
+        ];
+        assert_eq!(counters, wanted.map(|(name, value)| (name.to_owned(), value)).into());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_line() {
+        let problem = |text: &str| add_paired_lines(&mut Counters::new(), text).unwrap_err();
+        assert_eq!(problem("Ip: A\nIp: 1\nTcp A\n"), (3, "expected `GROUP: NAME…`".to_owned()));
+        assert_eq!(problem("Ip: A\nTcp: 1\n"), (1, "expected a line `Ip: VALUE…` after it".to_owned()));
+        assert_eq!(problem("Ip: A B\nIp: 1\n"), (1, "as many values as names expected".to_owned()));
+        assert_eq!(problem("Ip: A\nIp: x\n"), (1, "expected a number, found `x`".to_owned()));
+        let problem = add_single_lines(&mut Counters::new(), "A 1\nB\n").unwrap_err();
+        assert_eq!(problem, (2, "expected `NAME VALUE`, found `B`".to_owned()));
+    }
+
+    #[test]
+    fn processors_are_summed() {
+        let text = "entries  found drop\n0000000a  00000001 000000ff\n0000000a  00000002 00000001\n";
+        let wanted = [("drop".to_owned(), 256), ("found".to_owned(), 3)];
+        assert_eq!(conntrack_statistics(text).unwrap(), wanted.into());
+        assert!(conntrack_statistics("").is_err());
+        assert_eq!(conntrack_statistics("a\nz\n").unwrap_err().0, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[ -~\n]{0,100}") {
+            let mut counters = Counters::new();
+            let _ = (add_paired_lines(&mut counters, &text), add_single_lines(&mut counters, &text));
+            let _ = conntrack_statistics(&text);
+        }
+    }
+}

@@ -282,3 +282,62 @@ pub(super) fn index_of(index: u32) -> Option<IfIndex> {
 fn specified(address: IpAddr) -> Option<IpAddr> {
     (!address.is_unspecified()).then_some(address)
 }
+
+#[cfg(test)]
+mod tests {
+    use hopwise_sys::netlink::packet::link::LinkHeader;
+
+    use super::*;
+
+    fn named(attributes: Vec<LinkAttribute>) -> Result<Link, NotUnderstood> {
+        let mut message = LinkMessage::default();
+        message.header = LinkHeader { index: 4, ..LinkHeader::default() };
+        message.attributes = [vec![LinkAttribute::IfName("x".to_owned())], attributes].concat();
+        link(message)
+    }
+
+    #[test]
+    fn kinds_that_not_every_kernel_has_are_read() {
+        let of = |kind, data| {
+            let info = vec![LinkInfo::Kind(kind), LinkInfo::Data(data)];
+            let link = named(vec![LinkAttribute::Link(2), LinkAttribute::LinkInfo(info)]).unwrap();
+            assert_eq!((link.lower, link.lower_nsid), (Some(IfIndex(2)), None));
+            (link.kind, link.detail)
+        };
+        let vlan = of(InfoKind::Vlan, InfoData::Vlan(vec![InfoVlan::Id(7)]));
+        assert_eq!(vlan, ("vlan".to_owned(), LinkDetail::Vlan { id: 7 }));
+        let vrf = of(InfoKind::Vrf, InfoData::Vrf(vec![InfoVrf::TableId(10)]));
+        assert_eq!(vrf, ("vrf".to_owned(), LinkDetail::Vrf { table: 10 }));
+        let bridge = of(InfoKind::Bridge, InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]));
+        assert_eq!(bridge.1, LinkDetail::Bridge(Bridge { vlan_filtering: true, ..Bridge::default() }));
+    }
+
+    #[test]
+    fn programs_of_the_express_path_are_told_by_mode() {
+        let xdp = |attributes: Vec<LinkXdp>| named(vec![LinkAttribute::Xdp(attributes)]).unwrap().xdp;
+        let of = |mode: &str, program| Some(Xdp { mode: mode.to_owned(), program });
+        assert_eq!(xdp(vec![LinkXdp::Attached(XdpAttached::None)]), None);
+        let single = |attached| vec![LinkXdp::Attached(attached), LinkXdp::ProgId(9)];
+        assert_eq!(xdp(single(XdpAttached::Driver)), of("native", 9));
+        assert_eq!(xdp(single(XdpAttached::SocketBuffer)), of("generic", 9));
+        assert_eq!(xdp(single(XdpAttached::Hardware)), of("offloaded", 9));
+        let both =
+            vec![LinkXdp::Attached(XdpAttached::Multiple), LinkXdp::SkbProgId(1), LinkXdp::DrvProgId(2)];
+        assert_eq!(xdp(both), of("native", 2));
+    }
+
+    #[test]
+    fn a_state_or_an_address_of_another_shape_is_no_guess() {
+        let port = InfoPortData::BridgePort(vec![InfoBridgePort::State(BridgePortState::Other(9))]);
+        let info = LinkAttribute::LinkInfo(vec![LinkInfo::PortData(port)]);
+        assert_eq!(named(vec![info]).unwrap_err().0, "bridge port state 9");
+        assert_eq!(named(vec![LinkAttribute::Address(vec![10, 0, 0, 1])]).unwrap().mac, None);
+        let mut tunnel = LinkMessage::default();
+        tunnel.header.flags = hopwise_sys::netlink::packet::link::LinkFlags::from_bits_retain(0x1_0091);
+        tunnel.attributes = vec![LinkAttribute::IfName("tun0".to_owned())];
+        let flags = LinkFlags::UP | LinkFlags::POINTOPOINT | LinkFlags::NOARP | LinkFlags::LOWER_UP;
+        assert_eq!(link(tunnel).unwrap().flags, flags);
+        assert_eq!(named(vec![LinkAttribute::Controller(0)]).unwrap().master, None);
+        assert!(link(LinkMessage::default()).is_err(), "without a name");
+    }
+}

@@ -81,11 +81,14 @@ pub(super) fn fdb_entry(message: NeighbourMessage) -> Option<FdbEntry> {
     station.map(|mac| FdbEntry { mac, ..entry })
 }
 
-/// `bridge fdb` calls `NUD_PERMANENT` permanent and `NUD_NOARP` static (`state_n2a`, `bridge/fdb.c`).
+/// As `bridge fdb` names the bits (`state_n2a`, `bridge/fdb.c`): an entry that was appended to a VXLAN
+/// device is `NUD_PERMANENT` and `NUD_REACHABLE` at once.
 fn fdb_state(state: State) -> FdbState {
-    match state {
-        State::Permanent => FdbState::Permanent,
-        State::Noarp => FdbState::Static,
+    const NUD_NOARP: u16 = 0x40;
+    const NUD_PERMANENT: u16 = 0x80;
+    match u16::from(state) {
+        bits if bits & NUD_PERMANENT != 0 => FdbState::Permanent,
+        bits if bits & NUD_NOARP != 0 => FdbState::Static,
         _ => FdbState::Learned,
     }
 }
@@ -101,5 +104,43 @@ fn ip(address: &NeighbourAddress) -> Option<IpAddr> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: u16) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = 3;
+        message.header.state = state.into();
+        message.attributes = vec![
+            NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, 1]),
+            NeighbourAttribute::Destination(NeighbourAddress::Other(vec![192, 0, 2, 1])),
+        ];
+        message
+    }
+
+    #[test]
+    fn the_bits_of_a_forwarding_entry_are_read_as_bridge_reads_them() {
+        for (bits, wanted) in [
+            (0x80, FdbState::Permanent),
+            (0x82, FdbState::Permanent),
+            (0x40, FdbState::Static),
+            (0x02, FdbState::Learned),
+            (0, FdbState::Learned),
+        ] {
+            assert_eq!(fdb_entry(entry(bits)).unwrap().state, wanted, "{bits:#x}");
+        }
+        assert_eq!(fdb_entry(entry(2)).unwrap().remote, "192.0.2.1".parse().ok());
+        assert_eq!(fdb_entry(NeighbourMessage::default()), None);
+    }
+
+    #[test]
+    fn a_neighbour_in_two_states_is_not_understood() {
+        assert!(neighbour(entry(0x80)).is_ok());
+        assert_eq!(neighbour(entry(0x82)).unwrap_err().0, "neighbour state 0x82");
+        assert!(neighbour(NeighbourMessage::default()).is_err(), "without an address");
     }
 }

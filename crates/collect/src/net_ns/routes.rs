@@ -315,3 +315,47 @@ fn via_ip(via: &RouteVia) -> Result<IpAddr, NotUnderstood> {
         other => Err(NotUnderstood(format!("gateway {other:?}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_of_ports_count_unless_they_mean_all() {
+        assert_eq!(unmodelled_number(28, &[0xff, 0xff]), None);
+        assert_eq!(unmodelled_number(29, &0x00ffu16.to_ne_bytes()), Some("dport mask 0xff".to_owned()));
+        assert_eq!(unmodelled_number(25, &[46]), Some("dscp 46".to_owned()));
+        assert_eq!(unmodelled_number(26, &[0, 0, 0, 1]), Some("flowlabel".to_owned()));
+        assert_eq!(unmodelled_number(99, &[]), Some("attribute 99".to_owned()));
+        assert_eq!(unmodelled_number(18, &[]), None);
+    }
+
+    #[test]
+    fn routes_without_hops_take_those_of_their_object() {
+        let hop = |via: &str, weight| NextHop { via: via.parse().ok(), weight, ..NextHop::default() };
+        let object =
+            |id, via: &str| NextHopObject { id, hop: Some(hop(via, 1)), group: Vec::new(), blackhole: false };
+        let group =
+            NextHopObject { id: 9, hop: None, group: vec![(1, 5), (2, 6), (77, 1)], blackhole: false };
+        let objects = [object(1, "10.0.0.1"), object(2, "10.0.0.2"), group];
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.attributes = vec![RouteAttribute::NhId(9)];
+        let mut routes = [route(message).unwrap().unwrap()];
+        resolve(&mut routes, &objects);
+        assert_eq!(routes[0].next_hops, [hop("10.0.0.1", 5), hop("10.0.0.2", 6)]);
+        let before = routes.clone();
+        resolve(&mut routes, &objects);
+        assert_eq!(routes, before, "what the kernel resolved stays");
+    }
+
+    #[test]
+    fn a_prefix_that_cannot_be_is_refused() {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 33;
+        assert!(route(message.clone()).is_err());
+        message.header.address_family = AddressFamily::Mpls;
+        assert!(route(message).is_err());
+    }
+}

@@ -105,3 +105,26 @@ fn proc_address(text: &str) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_sockets_are_read_from_text() {
+        // `/proc/net/raw` and `/proc/net/raw6` with a socket for ICMP each.
+        let line = "   1: 0100007F:0001 00000000:0000 07 00000000:00000340 00:00000000 00000000     0        0 36669 2 0000000000000000 0";
+        let (inode, socket) = raw_socket(line).unwrap();
+        assert_eq!((inode, socket.port, socket.receive_queue), (36669, 1, 0x340));
+        assert_eq!(socket.address, IpAddr::from(u32::from_ne_bytes([0x7f, 0, 0, 1]).to_ne_bytes()));
+        assert_eq!(socket.state, SocketState::Unconnected);
+        let line = "  58: 00000000000000000000000001000000:003A 00000000000000000000000000000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 36670 2 0000000000000000 0";
+        let (_, socket) = raw_socket(line).unwrap();
+        assert_eq!((socket.address, socket.port), ("::1".parse::<IpAddr>().unwrap(), 58));
+        assert_eq!(socket.state, SocketState::Connected);
+        for line in ["", "1: x", "1: 0100007F:0001 0:0 07 0 0 0 0 0 1 2", "1: 7F:0001 0:0 07 0:0 0 0 0 0 1 2"]
+        {
+            assert_eq!(raw_socket(line), None, "{line}");
+        }
+    }
+}

@@ -340,3 +340,156 @@ fn mirred(parms: &Attribute<'_>) -> Result<TcAction, NetlinkError> {
         other => TcAction::Other(format!("mirred {other}")),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An attribute with its padding.
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = u16::try_from(value.len() + 4).unwrap().to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn message(kind: &str, options: &[u8]) -> TrafficControl {
+        let attributes =
+            [attribute(TCA_KIND, format!("{kind}\0").as_bytes()), attribute(TCA_OPTIONS, options)].concat();
+        let info = 10 << 16 | u32::from(0x0800u16.to_be());
+        TrafficControl { link: 3, handle: 0x8000_0800, parent: INGRESS, info, attributes }
+    }
+
+    fn words(words: &[i32]) -> Vec<u8> {
+        words.iter().flat_map(|it| it.to_ne_bytes()).collect()
+    }
+
+    /// An action with the parameters of `tc_gen` and what follows them.
+    fn act(kind: &str, verdict: i32, rest: &[i32]) -> Vec<u8> {
+        let parms = words(&[&[1, 0, verdict, 1, 1][..], rest].concat());
+        [attribute(1, format!("{kind}\0").as_bytes()), attribute(2, &attribute(2, &parms))].concat()
+    }
+
+    fn read(kind: &str, options: &[u8]) -> TcFilter {
+        filter(IfIndex(3), "ingress", &message(kind, options)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn verdicts_of_gact_are_told_apart() {
+        // This kernel has no gact to capture from; the layout is that of `struct tc_gact`.
+        for (verdict, wanted) in
+            [(0, TcAction::Pass), (2, TcAction::Drop), (3, TcAction::Continue), (-1, TcAction::Continue)]
+        {
+            let options = attribute(2, &attribute(1, &act("gact", verdict, &[])));
+            let filter = read("matchall", &options);
+            assert_eq!(filter.actions, [wanted]);
+            assert!(filter.not_modelled.is_empty());
+            assert_eq!((filter.priority, filter.protocol), (10, 0x0800));
+        }
+        let reclassify = read("matchall", &attribute(2, &attribute(1, &act("gact", 1, &[]))));
+        assert_eq!(reclassify.actions, [TcAction::Other("gact 1".to_owned())]);
+        assert_eq!(reclassify.not_modelled, ["action gact 1"]);
+    }
+
+    #[test]
+    fn an_action_by_chance_is_not_modelled() {
+        let options = [attribute(2, &words(&[1, 0, 2, 1, 1])), attribute(3, &[0; 8])].concat();
+        let random = [attribute(1, b"gact\0"), attribute(2, &options)].concat();
+        let filter = read("matchall", &attribute(2, &attribute(1, &random)));
+        assert_eq!(filter.actions, [TcAction::Other("gact".to_owned())]);
+    }
+
+    #[test]
+    fn several_actions_keep_their_order() {
+        let list = [attribute(1, &act("mirred", 3, &[2, 7])), attribute(2, &act("gact", 2, &[]))].concat();
+        let filter = read("matchall", &attribute(2, &list));
+        assert_eq!(filter.actions, [TcAction::Mirror { link: IfIndex(7), ingress: false }, TcAction::Drop]);
+    }
+
+    #[test]
+    fn what_is_not_understood_of_a_filter_is_named() {
+        let selector = |flags: u8, key: [i32; 4]| {
+            let mut bytes = vec![flags, 0, 1, 0];
+            bytes.extend_from_slice(&[0; 12]);
+            bytes.extend(words(&key));
+            attribute(5, &bytes)
+        };
+        let plain = read("u32", &selector(1, [0, 0, 12, 0]));
+        assert!(plain.not_modelled.is_empty());
+        assert_eq!(plain.keys, [U32Key { mask: 0, value: 0, offset: 12 }]);
+        assert_eq!(read("u32", &selector(0, [0; 4])).not_modelled, ["not terminal"]);
+        assert_eq!(read("u32", &selector(5, [0; 4])).not_modelled, ["offset flags 0x4"]);
+        let nexthdr = read("u32", &selector(1, [0, 0, 0, -1]));
+        assert_eq!(nexthdr.not_modelled, ["offset from the packet (nexthdr)"]);
+        let bucket = [selector(1, [0; 4]), attribute(2, &words(&[0x8000_1000u32.cast_signed()]))].concat();
+        assert_eq!(read("u32", &bucket).not_modelled, ["hash bucket 0x80001000"]);
+        assert_eq!(read("flower", &[]).not_modelled, ["kind flower"]);
+        let bpf = [attribute(7, b"cil_from_netdev\0"), attribute(8, &words(&[1]))].concat();
+        assert_eq!(read("bpf", &bpf).not_modelled, ["bpf program cil_from_netdev (direct action)"]);
+        // A table of filters is no filter, and neither is a list without options.
+        let table = filter(IfIndex(3), "ingress", &message("u32", &attribute(4, &words(&[1])))).unwrap();
+        assert_eq!(table, None);
+    }
+
+    #[test]
+    fn a_selector_with_fewer_keys_than_it_says_is_an_error() {
+        let mut bytes = vec![1, 0, 2, 0];
+        bytes.extend_from_slice(&[0; 28]);
+        assert!(filter(IfIndex(3), "ingress", &message("u32", &attribute(5, &bytes))).is_err());
+    }
+
+    #[test]
+    fn a_rate_beyond_32_bits_is_read() {
+        let mut parms = [0; 36];
+        parms[8..12].copy_from_slice(&u32::MAX.to_ne_bytes());
+        parms[24..28].copy_from_slice(&100u32.to_ne_bytes());
+        parms[28..32].copy_from_slice(&1000u32.to_ne_bytes());
+        let options = [attribute(1, &parms), attribute(4, &10_000_000_000u64.to_ne_bytes())].concat();
+        let qdisc = qdisc(&message("tbf", &options)).unwrap();
+        let wanted = TokenBucket { rate: 10_000_000_000, burst: 640_000, limit: 100 };
+        assert_eq!(qdisc.token_bucket, Some(wanted));
+    }
+
+    #[test]
+    fn filters_are_looked_for_where_they_can_be() {
+        let places = |kind: &str, handle: u32| {
+            let qdisc = Qdisc {
+                link: IfIndex(1),
+                kind: kind.to_owned(),
+                handle,
+                parent: 0xffff_ffff,
+                token_bucket: None,
+                limit: None,
+                drops: 0,
+            };
+            places(&qdisc).into_iter().map(|(_, it)| it).collect::<Vec<_>>()
+        };
+        assert_eq!(places("clsact", 0xffff_0000), ["ingress", "egress"]);
+        assert_eq!(places("htb", 0x0010_0000), ["10:0"]);
+        assert!(places("noqueue", 0).is_empty());
+        assert!(places("fq_codel", 0).is_empty());
+        assert_eq!(places("fq_codel", 0x8001_0000), ["8001:0"]);
+    }
+
+    fn nested() -> impl Strategy<Value = Vec<u8>> {
+        let leaf = proptest::collection::vec(any::<u8>(), 0..40);
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            proptest::collection::vec((0u16..13, inner), 0..4)
+                .prop_map(|all| all.iter().flat_map(|(kind, value)| attribute(*kind, value)).collect())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_options_make_it_panic(
+            kind in "(u32|bpf|matchall|tbf|pfifo|flower|htb)",
+            options in nested(),
+        ) {
+            let message = message(&kind, &options);
+            let _ = (filter(IfIndex(1), "ingress", &message), qdisc(&message));
+        }
+    }
+}

@@ -1,15 +1,19 @@
 //! What `ip -j` prints (iproute2 6.1).
 
+mod route;
+
 use std::net::IpAddr;
 
 use hopwise_snapshot::{
     Address, AddressFlags, Bridge, BridgePort, IfIndex, Link, LinkDetail, LinkFlags, LinkStatistics, Mac,
-    Neighbour, NeighbourState, NextHop, NextHopObject, PortState, Route, RouteKind, RoutingRule, RuleAction,
-    Vxlan, tables,
+    Neighbour, NeighbourState, PortState, Vxlan,
 };
 use ipnet::IpNet;
 
-use super::json::{Entry, entries, parse_number};
+pub(super) use route::unknown_rule;
+pub use route::{next_hop_objects, routes, rules};
+
+use super::json::{Entry, entries};
 use crate::error::SourceError;
 
 /// Reads `ip -d -j link` or `ip -d -j addr`, with `-s` also the counters.
@@ -39,10 +43,7 @@ fn link(entry: &Entry<'_>, all: &[Entry<'_>]) -> Result<Link, SourceError> {
             Some(index) => Some(index),
             None => entry.number("link_index")?.filter(|it| *it != 0).map(IfIndex),
         },
-        lower_nsid: match entry.number::<u32>("link_netnsid")? {
-            Some(number) => Some(number.cast_signed()),
-            None => None,
-        },
+        lower_nsid: entry.number::<u32>("link_netnsid")?.map(u32::cast_signed),
         detail: LinkDetail::Other,
         port: None,
         xdp: xdp(entry)?,
@@ -50,7 +51,7 @@ fn link(entry: &Entry<'_>, all: &[Entry<'_>]) -> Result<Link, SourceError> {
         statistics: statistics(entry)?,
     };
     if let Some(info) = info {
-        link.kind = info.text("info_kind")?.unwrap_or_default().to_owned();
+        info.text("info_kind")?.unwrap_or_default().clone_into(&mut link.kind);
         if let Some(data) = info.object("info_data")? {
             link.detail = detail(&link.kind, &data, all)?;
         }
@@ -258,116 +259,11 @@ fn address(link: IfIndex, entry: &Entry<'_>) -> Result<Option<Address>, SourceEr
     }))
 }
 
-/// Reads `ip -d -j route show table all`.
-pub fn routes(file: &str, text: &str, links: &[Link]) -> Result<Vec<Route>, SourceError> {
-    entries(file, text)?.iter().map(|it| route(it, links)).collect()
-}
-
-fn route(entry: &Entry<'_>, links: &[Link]) -> Result<Route, SourceError> {
-    // Only routes of IPv6 have a preference, which tells the family of a default route.
-    let is_ipv6 = entry.has("pref") || entry.required_text("dst")?.contains(':');
-    let kind = route_kind(entry)?;
-    let mut next_hops = Vec::new();
-    for hop in entry.list("nexthops")? {
-        next_hops.push(next_hop(&hop, links)?);
-    }
-    if next_hops.is_empty() && (entry.has("dev") || entry.has("gateway") || entry.has("via")) {
-        next_hops.push(next_hop(entry, links)?);
-    }
-    if matches!(kind, RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit | RouteKind::Throw)
-    {
-        next_hops.clear();
-    }
-    let metrics = entry.list("metrics")?;
-    let source = entry.text("from")?.map(|it| prefix(entry, it, is_ipv6)).transpose()?;
-    Ok(Route {
-        table: entry.text("table")?.map_or(Ok(tables::MAIN), |it| table(entry, it))?,
-        kind,
-        destination: prefix(entry, entry.required_text("dst")?, is_ipv6)?,
-        source,
-        tos: tos(entry)?,
-        metric: entry.number("metric")?.unwrap_or(0),
-        protocol: protocol(entry)?,
-        scope: scope(entry)?,
-        preferred_source: ip(entry, "prefsrc")?,
-        next_hops,
-        next_hop_object: entry.number("nhid")?,
-        mtu: metrics.first().map(|it| it.number("mtu")).transpose()?.flatten(),
-        // Not printed in JSON.
-        mtu_locked: false,
-        encapsulation: entry.text("encap")?.map(str::to_owned),
-    })
-}
-
-fn next_hop(entry: &Entry<'_>, links: &[Link]) -> Result<NextHop, SourceError> {
-    let flags = entry.texts("flags")?;
-    let via = match entry.object("via")? {
-        Some(other_family) => ip(&other_family, "host")?,
-        None => ip(entry, "gateway")?,
-    };
-    Ok(NextHop {
-        link: entry.text("dev")?.map(|it| link_called(entry, links, it)).transpose()?,
-        via,
-        weight: entry.number("weight")?.unwrap_or(1),
-        onlink: flags.contains(&"onlink"),
-        dead: flags.contains(&"dead"),
-        linkdown: flags.contains(&"linkdown"),
-    })
-}
-
 pub(super) fn link_called(entry: &Entry<'_>, links: &[Link], name: &str) -> Result<IfIndex, SourceError> {
     // A link of which only the number is known is printed as `ifN`.
     let unnamed = || name.strip_prefix("if").and_then(|it| it.parse().ok()).map(IfIndex);
     let named = links.iter().find(|it| it.name == name).map(|it| it.index);
     named.or_else(unnamed).ok_or_else(|| entry.error(format!("`{name}` is none of the interfaces")))
-}
-
-fn route_kind(entry: &Entry<'_>) -> Result<RouteKind, SourceError> {
-    Ok(match entry.text("type")?.unwrap_or("unicast") {
-        "unicast" => RouteKind::Unicast,
-        "local" => RouteKind::Local,
-        "broadcast" => RouteKind::Broadcast,
-        "anycast" => RouteKind::Anycast,
-        "multicast" => RouteKind::Multicast,
-        "blackhole" => RouteKind::Blackhole,
-        "unreachable" => RouteKind::Unreachable,
-        "prohibit" => RouteKind::Prohibit,
-        "throw" => RouteKind::Throw,
-        other => return Err(entry.error(format!("`{other}` is no type of a route"))),
-    })
-}
-
-/// The words of `/etc/iproute2/rt_protos`.
-fn protocol(entry: &Entry<'_>) -> Result<u8, SourceError> {
-    let word = entry.text("protocol")?.unwrap_or("boot");
-    let number = match word {
-        "unspec" => 0,
-        "redirect" => 1,
-        "kernel" => 2,
-        "boot" => 3,
-        "static" => 4,
-        "gated" => 8,
-        "ra" => 9,
-        "mrt" => 10,
-        "zebra" => 11,
-        "bird" => 12,
-        "dnrouted" => 13,
-        "xorp" => 14,
-        "ntk" => 15,
-        "dhcp" => 16,
-        "keepalived" => 18,
-        "babel" => 42,
-        "openr" => 99,
-        "bgp" => 186,
-        "isis" => 187,
-        "ospf" => 188,
-        "rip" => 189,
-        "eigrp" => 192,
-        other => {
-            return other.parse().map_err(|_| entry.error(format!("`{other}` is no protocol of routes")));
-        }
-    };
-    Ok(number)
 }
 
 /// The words of `/etc/iproute2/rt_scopes`.
@@ -379,162 +275,6 @@ fn scope(entry: &Entry<'_>) -> Result<u8, SourceError> {
         "host" => 254,
         "nowhere" => 255,
         other => return other.parse().map_err(|_| entry.error(format!("`{other}` is no scope"))),
-    })
-}
-
-fn table(entry: &Entry<'_>, word: &str) -> Result<u32, SourceError> {
-    match word {
-        "unspec" => Ok(tables::UNSPEC),
-        "default" => Ok(tables::DEFAULT),
-        "main" => Ok(tables::MAIN),
-        "local" => Ok(tables::LOCAL),
-        other => other.parse().map_err(|_| entry.error(format!("`{other}` is no routing table"))),
-    }
-}
-
-/// Type of service: the words of `/etc/iproute2/rt_dsfield` are printed only on request.
-fn tos(entry: &Entry<'_>) -> Result<u8, SourceError> {
-    match entry.text("tos")? {
-        Some("default") | None => Ok(0),
-        Some(text) => {
-            let number = parse_number(text).or_else(|| u64::from_str_radix(text, 16).ok());
-            number.and_then(|it| u8::try_from(it).ok()).ok_or_else(|| entry.error(format!("`tos` is {text}")))
-        }
-    }
-}
-
-/// Reads `ip -j nexthop`.
-pub fn next_hop_objects(file: &str, text: &str, links: &[Link]) -> Result<Vec<NextHopObject>, SourceError> {
-    let mut objects = Vec::new();
-    for entry in entries(file, text)? {
-        let mut group = Vec::new();
-        for member in entry.list("group")? {
-            group.push((member.number("id")?.unwrap_or(0), member.number("weight")?.unwrap_or(1)));
-        }
-        let blackhole = entry.has("blackhole");
-        let hop = if group.is_empty() && !blackhole { Some(next_hop(&entry, links)?) } else { None };
-        objects.push(NextHopObject { id: entry.number("id")?.unwrap_or(0), hop, group, blackhole });
-    }
-    Ok(objects)
-}
-
-/// Reads `ip -j rule` or `ip -6 -j rule`.
-pub fn rules(file: &str, text: &str, is_ipv6: bool) -> Result<Vec<RoutingRule>, SourceError> {
-    entries(file, text)?.iter().map(|it| rule(it, is_ipv6)).collect()
-}
-
-/// A rule that stands for rules nobody knows: it is looked at first, and decides nothing for certain.
-pub(super) fn unknown_rule(why: &str) -> RoutingRule {
-    RoutingRule { not_modelled: vec![why.to_owned()], action: RuleAction::Other(0), ..empty_rule(true) }
-}
-
-fn empty_rule(is_ipv6: bool) -> RoutingRule {
-    RoutingRule {
-        is_ipv6,
-        priority: 0,
-        action: RuleAction::Nop,
-        inverted: false,
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        mark: None,
-        tos: 0,
-        ip_protocol: None,
-        source_ports: None,
-        destination_ports: None,
-        users: None,
-        suppress_prefix_length: None,
-        l3mdev: false,
-        not_modelled: Vec::new(),
-    }
-}
-
-fn rule(entry: &Entry<'_>, is_ipv6: bool) -> Result<RoutingRule, SourceError> {
-    let selector = |name: &str, length: &str| -> Result<Option<IpNet>, SourceError> {
-        match entry.text(name)? {
-            Some("all") | None => Ok(None),
-            Some(text) => {
-                let whole = if is_ipv6 { 128 } else { 32 };
-                let length = entry.number(length)?.unwrap_or(whole);
-                let address: Option<IpAddr> = text.parse().ok();
-                let net = address.and_then(|it| IpNet::new(it, length).ok());
-                net.map(Some).ok_or_else(|| entry.error(format!("`{name}` is {text}, expected an address")))
-            }
-        }
-    };
-    let ports = |name: &str| -> Result<Option<(u16, u16)>, SourceError> {
-        if let Some(port) = entry.number(name)? {
-            return Ok(Some((port, port)));
-        }
-        Ok(entry.number(&format!("{name}_start"))?.zip(entry.number(&format!("{name}_end"))?))
-    };
-    let mark = match (entry.number("fwmark")?, entry.number("fwmask")?) {
-        (None, None) => None,
-        (mark, bits) => Some((mark.unwrap_or(0), bits.unwrap_or(u32::MAX))),
-    };
-    let mut not_modelled = Vec::new();
-    for name in ["tun_id", "suppress_ifgroup", "dscp", "flowlabel"] {
-        if entry.has(name) {
-            not_modelled.push(match entry.number::<u64>(name) {
-                Ok(Some(number)) => format!("{name} {number}"),
-                _ => name.to_owned(),
-            });
-        }
-    }
-    Ok(RoutingRule {
-        priority: entry.number("priority")?.unwrap_or(0),
-        action: rule_action(entry)?,
-        inverted: entry.has("not"),
-        source: selector("src", "srclen")?,
-        destination: selector("dst", "dstlen")?,
-        input: entry.text("iif")?.map(str::to_owned),
-        output: entry.text("oif")?.map(str::to_owned),
-        mark,
-        tos: tos(entry)?,
-        ip_protocol: entry.text("ipproto")?.map(|it| ip_protocol(entry, it)).transpose()?,
-        source_ports: ports("sport")?,
-        destination_ports: ports("dport")?,
-        users: entry.number("uid_start")?.zip(entry.number("uid_end")?),
-        suppress_prefix_length: entry.number("suppress_prefixlen")?,
-        l3mdev: entry.has("l3mdev"),
-        not_modelled,
-        ..empty_rule(is_ipv6)
-    })
-}
-
-fn rule_action(entry: &Entry<'_>) -> Result<RuleAction, SourceError> {
-    if let Some(priority) = entry.number("goto")? {
-        return Ok(RuleAction::Goto(priority));
-    }
-    if entry.has("nop") {
-        return Ok(RuleAction::Nop);
-    }
-    match entry.text("action")? {
-        Some("blackhole") => Ok(RuleAction::Blackhole),
-        Some("unreachable") => Ok(RuleAction::Unreachable),
-        Some("prohibit") => Ok(RuleAction::Prohibit),
-        Some("to_tbl") | None => match entry.text("table")? {
-            Some(word) => table(entry, word).map(RuleAction::Lookup),
-            // A rule for routing domains takes the table of the packet's.
-            None => Ok(RuleAction::Lookup(tables::UNSPEC)),
-        },
-        Some(other) => Err(entry.error(format!("`{other}` is no action of a rule"))),
-    }
-}
-
-/// The words of `/etc/protocols` that occur in rules.
-fn ip_protocol(entry: &Entry<'_>, word: &str) -> Result<u8, SourceError> {
-    Ok(match word {
-        "icmp" => 1,
-        "tcp" => 6,
-        "udp" => 17,
-        "ipv6-icmp" | "icmpv6" => 58,
-        "sctp" => 132,
-        other => {
-            let number = other.strip_prefix("ipproto-").unwrap_or(other).parse();
-            return number.map_err(|_| entry.error(format!("`{other}` is no IP protocol known here")));
-        }
     })
 }
 
@@ -579,13 +319,49 @@ pub(super) fn ip(entry: &Entry<'_>, name: &str) -> Result<Option<IpAddr>, Source
     }
 }
 
-/// `default`, an address, or an address with the length of its prefix.
-fn prefix(entry: &Entry<'_>, text: &str, is_ipv6: bool) -> Result<IpNet, SourceError> {
-    let text = match (text, is_ipv6) {
-        ("default", false) => "0.0.0.0/0",
-        ("default", true) => "::/0",
-        (text, _) => text,
-    };
-    let net = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    net.ok_or_else(|| entry.error(format!("`{text}` is no prefix")))
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LINKS: &str = r#"[{"ifindex":1,"ifname":"lo","flags":["LOOPBACK","UP","LOWER_UP"],"mtu":65536,"operstate":"UNKNOWN"},
+        {"ifindex":2,"link":"lo","ifname":"v","flags":["NO-CARRIER","BROADCAST","UP"],"mtu":1500,"operstate":"DOWN","address":"02:00:00:00:00:01",
+         "xdp":{"mode":2,"prog":{"id":9}},"linkinfo":{"info_kind":"vlan","info_data":{"id":7}}}]"#;
+
+    #[test]
+    fn links_are_read_with_their_kinds_and_programs() {
+        let links = links("ip.json", LINKS).unwrap();
+        assert_eq!(links[1].detail, LinkDetail::Vlan { id: 7 });
+        assert_eq!(links[1].lower, Some(IfIndex(1)));
+        assert_eq!(links[1].xdp.as_ref().unwrap().mode, "generic");
+        assert!(links[1].is_up() && !links[1].flags.contains(LinkFlags::RUNNING));
+        assert!(links[0].flags.contains(LinkFlags::RUNNING) && links[0].is_loopback());
+    }
+
+    #[test]
+    fn nothing_printed_is_an_empty_list() {
+        assert_eq!(routes("r.json", "", &[]).unwrap(), []);
+        assert_eq!(routes("r.json", "[ ]\n", &[]).unwrap(), []);
+        assert_eq!(neighbours("n.json", "[{}]", &[]).unwrap(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[\\[\\]{}\":,a-z0-9./ ]{0,80}") {
+            let _ = (links("x", &text), addresses("x", &text), routes("x", &text, &[]));
+            let _ = (rules("x", &text, true), neighbours("x", &text, &[]), next_hop_objects("x", &text, &[]));
+        }
+
+        #[test]
+        fn no_field_of_another_type_makes_it_panic(
+            name in "(dst|dev|flags|metric|via|nexthops|metrics|tos|table|src|priority|state|ifname|ifindex|linkinfo|addr_info)",
+            value in "(1|-1|\"x\"|null|true|\\[1\\]|\\{\\}|\\[\\{\\}\\]|1e300)",
+        ) {
+            let text = format!("[{{\"{name}\":{value}}}]");
+            let _ = (links("x", &text), addresses("x", &text), routes("x", &text, &[]));
+            let _ = (rules("x", &text, true), neighbours("x", &text, &[]), next_hop_objects("x", &text, &[]));
+            let _ = (super::super::bridge::fdb("x", &text, &[]), super::super::bridge::ports("x", &text));
+        }
+    }
 }

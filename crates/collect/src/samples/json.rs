@@ -105,6 +105,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The field where it is a text, whatever else it may be.
+    pub(super) fn text_alone(&self, name: &str) -> Option<&str> {
+        self.get(name)?.as_str()
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&self, name: &str) -> Result<&str, SourceError> {
         self.text(name)?.ok_or_else(|| self.error(format!("expected a field `{name}`")))

@@ -42,7 +42,8 @@ pub fn sysctls(file: &str, text: &str) -> Result<Sysctls, SourceError> {
 
 /// Reads the waiting sockets in `ss -lntup` (and with `-w`). Stream and packet sockets are left out.
 ///
-/// It does not print whether an IPv6 socket takes IPv4: one on `*` does, one on `[::]` does not.
+/// It does not print whether an IPv6 socket takes IPv4: one on `*` does, one on `[::]` does not, and one on
+/// an address of IPv6 cannot (`__inet6_bind`, `net/ipv6/af_inet6.c`).
 pub fn sockets(file: &str, text: &str, links: &[Link]) -> Result<Vec<Socket>, SourceError> {
     let document = Document { file, text };
     let mut sockets = Vec::new();
@@ -94,7 +95,7 @@ fn local_address(text: &str) -> Option<(IpAddr, bool)> {
         text => match text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
             Some(ipv6) => {
                 let address: IpAddr = ipv6.parse().ok()?;
-                Some((address, address.is_unspecified()))
+                Some((address, address.to_canonical().is_ipv6()))
             }
             None => text.parse().ok().map(|it| (it, false)),
         },
@@ -196,4 +197,69 @@ pub fn files(file: &str, text: &str) -> Result<BTreeMap<String, String>, SourceE
 /// The lines that hold something, counted from 1.
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines().enumerate().map(|(at, it)| (at + 1, it.trim_end())).filter(|(_, it)| !it.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn switches_are_read_with_dots_in_names_and_several_lines() {
+        let text = "kernel.pid_max = 1\nnet.ipv4.conf.flannel/1.forwarding = 1\nnet.a = x\nnet.a = y\nnet.b = \n\
+                    sysctl: permission denied on key 'net.c'\n";
+        let sysctls = sysctls("s", text).unwrap();
+        let get = |key: &str| sysctls.values.get(&SysctlKey::from_path(key)).map(String::as_str);
+        assert_eq!(get("net/ipv4/conf/flannel.1/forwarding"), Some("1"));
+        assert_eq!((get("net/a"), get("net/b")), (Some("x\ny"), Some("")));
+        assert_eq!(sysctls.values.len(), 3);
+    }
+
+    #[test]
+    fn sockets_are_read_with_interface_and_program() {
+        let text = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n\
+                    udp UNCONN 1 0 127.0.0.53%lo:53 0.0.0.0:* users:((\"systemd-resolve\",pid=1,fd=2),(\"x\",pid=2,fd=3))\n\
+                    tcp LISTEN 0 17 [::]:80 [::]:*\n\
+                    tcp LISTEN 0 17 *:81 *:*\n\
+                    raw UNCONN 0 0 *:icmp *:*\n\
+                    u_str LISTEN 0 5 /run/x 1 * 0\n";
+        let mut loopback = super::super::ip::links("l", r#"[{"ifindex":1,"ifname":"lo"}]"#).unwrap();
+        loopback.truncate(1);
+        let sockets = sockets("ss.txt", text, &loopback).unwrap();
+        assert_eq!(sockets.len(), 4);
+        let find = |port: u16| sockets.iter().find(|it| it.port == port).unwrap();
+        assert_eq!((find(53).link, find(53).program.as_deref()), (Some(IfIndex(1)), Some("systemd-resolve")));
+        assert_eq!((find(80).is_v6_only, find(81).is_v6_only, find(80).backlog), (true, false, 17));
+        assert_eq!((find(1).protocol, find(53).backlog), (SocketProtocol::Raw, 0));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_line() {
+        let problem = sockets("ss.txt", "\ntcp LISTEN 0 x 1.2.3.4:80 *:*\n", &[]).unwrap_err().to_string();
+        assert_eq!(
+            problem,
+            "ss.txt, line 2, column 1: expected a number as Send-Q in `tcp LISTEN 0 x 1.2.3.4:80 *:*`"
+        );
+        let problem = conntrack_statistics("c", "cpu=0 found\n").unwrap_err().to_string();
+        assert_eq!(problem, "c, line 1, column 1: expected `NAME=NUMBER`, found `found`");
+        let problem = files("cni.txt", "{\n== /a\n").unwrap_err().to_string();
+        assert_eq!(problem, "cni.txt, line 1, column 1: expected a line `== PATH` before a file");
+    }
+
+    #[test]
+    fn files_are_cut_apart() {
+        let files = files("cni.txt", "\n== /etc/a\n1\n== not a path\n\n== /etc/b\n").unwrap();
+        let wanted = [("/etc/a", "1\n== not a path\n\n"), ("/etc/b", "")];
+        assert_eq!(files, wanted.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[ -~\n]{0,120}") {
+            let _ = (sysctls("x", &text), sockets("x", &text, &[]), conntrack_statistics("x", &text));
+            let _ = (connections("x", &text), files("x", &text));
+            let _ = add_nstat(&mut Counters::new(), &text);
+        }
+    }
 }
