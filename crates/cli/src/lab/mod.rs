@@ -2,6 +2,7 @@
 
 mod exec;
 mod list;
+mod truth;
 mod up;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ pub(crate) enum LabCommand {
     },
     /// Show all labs and their members.
     List(list::List),
+    /// Measure who reaches whom, by packets alone.
+    Truth(truth::TruthCommand),
     /// Run a command in a member of a lab.
     Exec(exec::Exec),
     /// Start a controller of a node anew, as `kube-proxy@w1`: it writes its whole state.
@@ -49,6 +52,7 @@ pub(crate) fn run(command: LabCommand) -> ExitCode {
         LabCommand::Keep => return hopwise_lab::keep(),
         LabCommand::Exec(exec) => return exec.run(),
         LabCommand::List(list) => return list.run(),
+        LabCommand::Truth(truth) => return truth.run(),
         LabCommand::Up(up) => return up.run(),
         LabCommand::Down { name } => down(&name),
         LabCommand::Sync { name, what } => sync(&name, &what),
