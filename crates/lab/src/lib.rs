@@ -20,7 +20,7 @@ mod network;
 mod objects;
 mod programs;
 mod random;
-mod truth;
+pub mod truth;
 mod up;
 mod user_namespace;
 

@@ -41,11 +41,15 @@ pub fn keep_errors(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
 ///
 /// Then the kernel refuses with `EMSGSIZE` what its route's MTU does not let through.
 pub fn forbid_fragments(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
-    let (level, option, value) = if is_ipv6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)
-    };
+    if !is_ipv6 {
+        return set_number(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO);
+    }
+    set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO)?;
+    // In IPv6 the sender itself splits, unless told not to.
+    set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
+}
+
+fn set_number(socket: &impl AsFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value outlives the call and its length is given.
     let result = unsafe {
         libc::setsockopt(

@@ -2,14 +2,32 @@
 
 mod exec;
 mod list;
+mod truth;
 mod up;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use hopwise_lab::{Controller, Lab, LabError, LabName};
+use hopwise_lab::{
+    Controller, Lab, LabError, LabName,
+    fault::{Fault, heal, inject},
+};
 
-use crate::failure::{Output, complain, report};
+use crate::failure::{Output, complain, print, report};
+
+const INJECT_HELP: &str = "\
+Break something.
+
+A fault is a cause of the catalogue, with the node where it is to be (`node-ip-forward-off@w2`; without one w2), or \
+words for a member:
+
+  w2: sysctl net.ipv4.ip_forward=0
+  w2: write /etc/resolv.conf \"nameserver 192.0.2.1\\n\"
+  w2: rm /etc/sysctl.d/k8s.conf
+  w1: ip route del 10.244.2.0/24
+  pod/default/client-w1: ip link set eth0 down
+
+Words other than sysctl, write and rm are run as a command there. `hopwise lab heal` takes all of it back.";
 
 /// The words by which this program is started as a lab's keeper.
 const KEEPER_WORDS: &[&str] = &["lab", "keep"];
@@ -26,6 +44,22 @@ pub(crate) enum LabCommand {
     },
     /// Show all labs and their members.
     List(list::List),
+    /// Break something.
+    #[command(long_about = INJECT_HELP)]
+    Inject {
+        /// The lab.
+        name: LabName,
+        /// `CAUSE[@NODE]`, or `MEMBER: COMMAND WORDS`.
+        #[arg(required = true)]
+        faults: Vec<String>,
+    },
+    /// Take back everything that was injected.
+    Heal {
+        /// The lab.
+        name: LabName,
+    },
+    /// Measure who reaches whom, by packets alone.
+    Truth(truth::TruthCommand),
     /// Run a command in a member of a lab.
     Exec(exec::Exec),
     /// Start a controller of a node anew, as `kube-proxy@w1`: it writes its whole state.
@@ -49,8 +83,11 @@ pub(crate) fn run(command: LabCommand) -> ExitCode {
         LabCommand::Keep => return hopwise_lab::keep(),
         LabCommand::Exec(exec) => return exec.run(),
         LabCommand::List(list) => return list.run(),
+        LabCommand::Truth(truth) => return truth.run(),
         LabCommand::Up(up) => return up.run(),
         LabCommand::Down { name } => down(&name),
+        LabCommand::Inject { name, faults } => break_it(&name, &faults),
+        LabCommand::Heal { name } => mend(&name),
         LabCommand::Sync { name, what } => sync(&name, &what),
     };
     match done {
@@ -62,6 +99,30 @@ pub(crate) fn run(command: LabCommand) -> ExitCode {
 fn down(name: &LabName) -> Result<(), LabError> {
     if !hopwise_lab::down(name)? {
         complain(&format!("there is no lab called `{name}`: nothing to remove"));
+    }
+    Ok(())
+}
+
+fn break_it(name: &LabName, faults: &[String]) -> Result<(), LabError> {
+    let faults: Vec<Fault> = faults.iter().map(|it| it.parse()).collect::<Result<_, _>>()?;
+    let lab = Lab::open(name)?;
+    lab.enter_user_namespace()?;
+    inject(&lab, &faults)?;
+    for fault in faults {
+        print(&format!("injected {fault}"));
+    }
+    Ok(())
+}
+
+fn mend(name: &LabName) -> Result<(), LabError> {
+    let lab = Lab::open(name)?;
+    lab.enter_user_namespace()?;
+    let healed = heal(&lab)?;
+    if healed.is_empty() {
+        complain(&format!("nothing was injected into lab `{name}`"));
+    }
+    for fault in healed {
+        print(&format!("took back {fault}"));
     }
     Ok(())
 }

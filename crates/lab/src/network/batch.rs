@@ -19,6 +19,11 @@ impl Batch {
         writeln!(self.0, "{line}").expect("writing to memory does not fail");
     }
 
+    /// Lines that are there already.
+    pub(crate) fn from_text(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }

@@ -1,0 +1,79 @@
+//! Taking all faults back.
+
+use std::collections::BTreeSet;
+
+use super::{
+    checkpoint,
+    inject::alone,
+    journal::{Journal, Undo},
+};
+use crate::{Controller, Lab, LabError, MemberKind, control::Request};
+
+/// Takes back all faults of a lab, the last first, and returns them as they were asked for.
+///
+/// Switches and files get what they had; members in which commands were run get their networks built anew and all
+/// their switches and files as they were. What has ended is started again.
+///
+/// A process that is not the lab's root must call [`Lab::enter_user_namespace`] before.
+pub fn heal(lab: &Lab) -> Result<Vec<String>, LabError> {
+    let _only_one = alone(lab)?;
+    let journal = Journal::read(lab)?;
+    let mut rebuilt = BTreeSet::new();
+    let mut flannels = BTreeSet::new();
+    let mut restarted = BTreeSet::new();
+    for undo in journal.entries.iter().rev().flat_map(|it| it.undo.iter().rev()) {
+        match undo {
+            Undo::Sysctl { member, key, value } => {
+                // Of an interface that is gone: it comes back with its switches.
+                drop(checkpoint::set_switch(lab.member(member)?, key, value));
+            }
+            Undo::File { member, path, content } => {
+                checkpoint::set_file(lab.member(member)?, path, content.as_deref())?;
+            }
+            Undo::Rebuild { member } => drop(rebuilt.insert(member.clone())),
+            Undo::Flannel { node } => drop(flannels.insert(node.clone())),
+            Undo::Restart(pod) => drop(restarted.insert(pod.clone())),
+        }
+    }
+    for member in in_order(lab, &rebuilt) {
+        lab.ask(&Request::Rebuild { member })?;
+    }
+    for member in &rebuilt {
+        if let Some(checkpoint) = journal.checkpoints.get(member) {
+            checkpoint.restore(lab.member(member)?)?;
+        }
+    }
+    for node in &lab.layout().nodes {
+        lab.ask(&Request::StartPrograms { node: node.name.clone() })?;
+    }
+    for node in flannels.iter().filter(|it| !rebuilt.contains(*it)) {
+        lab.sync(Controller::Flannel, node)?;
+    }
+    for pod in &restarted {
+        lab.restart_pod(pod)?;
+    }
+    Journal::default().write(lab)?;
+    Ok(journal.entries.into_iter().map(|it| it.fault).collect())
+}
+
+/// Those that must be built anew, the underlay first. With a node its pods are, with the underlay all are.
+fn in_order(lab: &Lab, members: &BTreeSet<String>) -> Vec<String> {
+    let of_kind = |kind| {
+        let found = lab.members().iter().filter(move |it| it.kind == kind && members.contains(&it.name));
+        found.map(|it| it.name.clone()).collect::<Vec<_>>()
+    };
+    let fabric = of_kind(MemberKind::Fab);
+    if !fabric.is_empty() {
+        return fabric;
+    }
+    let nodes = of_kind(MemberKind::Node);
+    let pods = of_kind(MemberKind::Pod).into_iter().filter(|name| {
+        let node = name.parse().ok().and_then(|place: hopwise_snapshot::Place| {
+            let pod = place.as_pod()?.clone();
+            lab.layout().pod(&pod).map(|(node, _)| node.name.clone())
+        });
+        node.is_none_or(|it| !nodes.contains(&it))
+    });
+    let pods: Vec<String> = pods.collect();
+    [of_kind(MemberKind::Outside), nodes, pods].concat()
+}
