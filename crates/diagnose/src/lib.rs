@@ -9,9 +9,17 @@
 
 mod case;
 mod cause;
+pub mod causes;
 mod finding;
 mod hypothesis;
+mod intent;
+mod rules;
+mod search;
+mod seen;
 
 pub use case::Case;
 pub use cause::{Cause, Code, Evidence, Suspect, Suspects};
 pub use finding::{Diagnosis, Finding, Kind, Proof, RuledOut, UnknownFact, Verdict, Violation};
+pub use intent::{Aspect, Basis, Deviation};
+pub use rules::{Does, ForeignRule};
+pub use search::{diagnose, diagnose_promises, prove};
