@@ -179,8 +179,10 @@ mod tests {
     use super::*;
     use crate::{Policy, iptables};
 
-    fn base(kind: Kind, hook: Hook, priority: i32) -> Option<BaseChain> {
-        Some(BaseChain { kind, hook, priority, policy: Policy::Accept, devices: Vec::new(), counters: None })
+    fn chain(name: &str, kind: Kind, hook: Hook, priority: i32) -> Chain {
+        let policy = Policy::Accept;
+        let base = BaseChain { kind, hook, priority, policy, devices: Vec::new(), counters: None };
+        Chain::new(name, Some(base))
     }
 
     fn table(family: Family, name: &str, handle: u64, chains: Vec<Chain>) -> Table {
@@ -207,9 +209,9 @@ mod tests {
 ";
         let (mut tables, _) = iptables::parse(text, Source::IptablesLegacy);
         let hook = Hook::Prerouting;
-        tables.push(table(Family::Ip, "early", 1, vec![Chain::new("c", base(Kind::Filter, hook, -200))]));
-        tables.push(table(Family::Inet, "late", 2, vec![Chain::new("c", base(Kind::Filter, hook, -50))]));
-        tables.push(table(Family::Ip6, "six", 3, vec![Chain::new("c", base(Kind::Filter, hook, 0))]));
+        tables.push(table(Family::Ip, "early", 1, vec![chain("c", Kind::Filter, hook, -200)]));
+        tables.push(table(Family::Inet, "late", 2, vec![chain("c", Kind::Filter, hook, -50)]));
+        tables.push(table(Family::Ip6, "six", 3, vec![chain("c", Kind::Filter, hook, 0)]));
         let ruleset = Ruleset { tables, ..Ruleset::default() };
         assert_eq!(
             names(&ruleset, Layer::Ip4, hook),
@@ -222,10 +224,10 @@ mod tests {
     #[test]
     fn of_equal_priorities_the_later_table_runs_first() {
         let hook = Hook::Forward;
-        let chain = || Chain::new("c", base(Kind::Filter, hook, 0));
+        let later = || chain("c", Kind::Filter, hook, 0);
         let tables = vec![
-            table(Family::Ip, "old", 1, vec![chain()]),
-            table(Family::Inet, "new", 7, vec![Chain::new("a", base(Kind::Filter, hook, 0)), chain()]),
+            table(Family::Ip, "old", 1, vec![later()]),
+            table(Family::Inet, "new", 7, vec![chain("a", Kind::Filter, hook, 0), later()]),
         ];
         let ruleset = Ruleset { tables, ..Ruleset::default() };
         let entries = ruleset.hooks(Layer::Ip4, hook, None);
@@ -238,9 +240,9 @@ mod tests {
     fn translation_runs_at_its_own_place_whatever_its_chains_say() {
         let hook = Hook::Prerouting;
         let tables = vec![
-            table(Family::Ip, "nat-first", 1, vec![Chain::new("c", base(Kind::Nat, hook, -300))]),
-            table(Family::Ip, "filter", 2, vec![Chain::new("c", base(Kind::Filter, hook, -110))]),
-            table(Family::Ip, "nat-later", 3, vec![Chain::new("c", base(Kind::Nat, hook, 50))]),
+            table(Family::Ip, "nat-first", 1, vec![chain("c", Kind::Nat, hook, -300)]),
+            table(Family::Ip, "filter", 2, vec![chain("c", Kind::Filter, hook, -110)]),
+            table(Family::Ip, "nat-later", 3, vec![chain("c", Kind::Nat, hook, 50)]),
         ];
         let ruleset = Ruleset { tables, ..Ruleset::default() };
         assert_eq!(names(&ruleset, Layer::Ip4, hook), ["filter -110", "nat-first -100", "nat-later -100"]);
@@ -248,10 +250,9 @@ mod tests {
 
     #[test]
     fn dormant_tables_and_foreign_devices_see_nothing() {
-        let mut dormant =
-            table(Family::Ip, "off", 1, vec![Chain::new("c", base(Kind::Filter, Hook::Input, 0))]);
+        let mut dormant = table(Family::Ip, "off", 1, vec![chain("c", Kind::Filter, Hook::Input, 0)]);
         dormant.dormant = true;
-        let mut ingress = Chain::new("c", base(Kind::Filter, Hook::Ingress, 0));
+        let mut ingress = chain("c", Kind::Filter, Hook::Ingress, 0);
         ingress.base.as_mut().unwrap().devices = vec!["eth1".to_owned(), "veth*".to_owned()];
         let tables = vec![dormant, table(Family::Inet, "dev", 2, vec![ingress])];
         let ruleset = Ruleset { tables, ..Ruleset::default() };

@@ -281,6 +281,15 @@ impl<'a> IntoIterator for &'a Chains {
     }
 }
 
+impl<'a> IntoIterator for &'a mut Chains {
+    type Item = &'a mut Chain;
+    type IntoIter = std::slice::IterMut<'a, Chain>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter_mut()
+    }
+}
+
 /// A chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chain {

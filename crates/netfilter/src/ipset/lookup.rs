@@ -78,10 +78,9 @@ impl IpSet {
             }),
             Part::Net => address.map(|it| Value::Net(IpNet::from(it))),
             Part::Port => self.port(is_source, scene),
-            Part::Mac => match view.ether {
-                Some(ether) => Some(Value::Mac(if is_source { ether.source } else { ether.destination })),
-                None => None,
-            },
+            Part::Mac => {
+                view.ether.map(|ether| Value::Mac(if is_source { ether.source } else { ether.destination }))
+            }
             Part::Iface => {
                 let device = if is_source { &view.input } else { &view.output };
                 device.as_ref().map(|it| Value::Iface(it.name.to_owned(), false))

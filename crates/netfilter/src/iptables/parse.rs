@@ -157,7 +157,7 @@ impl Reader {
     fn close(&mut self, mut table: Table) {
         let chains: HashSet<String> = table.chains.iter().map(|it| it.name.clone()).collect();
         let mut unknown = Vec::new();
-        for chain in table.chains.iter_mut() {
+        for chain in &mut table.chains {
             for rule in &mut chain.rules {
                 for step in &mut rule.steps {
                     let Step::Target(Target::Jump(name) | Target::Goto(name)) = step else { continue };
@@ -273,11 +273,13 @@ impl RuleReader<'_, '_> {
             "-f" | "--fragment" => Match::Fragment(Test { not, value: () }),
             "-m" | "--match" if !not => {
                 let name = words.argument("a module")?;
-                return self.module(name);
+                self.module(name);
+                return Ok(());
             }
             "-j" | "--jump" if !not => {
                 let name = words.argument("a target")?;
-                return self.target(name);
+                self.target(name);
+                return Ok(());
             }
             "-g" | "--goto" if !not => {
                 let chain = words.argument("a chain")?.to_owned();
@@ -297,13 +299,13 @@ impl RuleReader<'_, '_> {
     }
 
     /// A module with its options. One that is not understood stands for itself.
-    fn module(&mut self, name: &str) -> Result<(), Problem> {
+    fn module(&mut self, name: &str) {
         let start = self.words.position();
         let column = self.words.unexpected("").column;
         let problem = match Match::read(name, &mut self.words) {
             Some(Ok(condition)) if self.is_at_boundary() => {
                 self.steps.push(Step::Match(condition));
-                return Ok(());
+                return;
             }
             Some(Ok(_)) => {
                 self.words.next();
@@ -315,15 +317,14 @@ impl RuleReader<'_, '_> {
         self.problems.push(problem);
         self.words.rewind(start);
         self.steps.push(Step::Match(Match::Unknown(Unknown::read(name, &mut self.words))));
-        Ok(())
     }
 
-    fn target(&mut self, name: &str) -> Result<(), Problem> {
+    fn target(&mut self, name: &str) {
         let start = self.words.position();
         let problem = match Target::read(name, &mut self.words) {
             Ok(target) if self.words.peek().is_none() => {
                 self.steps.push(Step::Target(target));
-                return Ok(());
+                return;
             }
             Ok(_) => {
                 self.words.next();
@@ -339,7 +340,6 @@ impl RuleReader<'_, '_> {
             unknown.words.push(word.text.clone().into_owned());
         }
         self.steps.push(Step::Target(Target::Unknown(unknown)));
-        Ok(())
     }
 
     /// Do the next words begin another module, an option of iptables itself, or the target?

@@ -78,7 +78,7 @@ fn quoted(line: &str, start: usize, has_escapes: bool) -> Option<(String, usize)
 /// A reader of words.
 #[derive(Clone, Debug)]
 pub(crate) struct Words<'w, 't> {
-    words: &'w [Word<'t>],
+    all: &'w [Word<'t>],
     at: usize,
     /// The column behind the last word.
     end: usize,
@@ -86,7 +86,7 @@ pub(crate) struct Words<'w, 't> {
 
 impl<'w, 't> Words<'w, 't> {
     pub(crate) fn new(words: &'w [Word<'t>], end: usize) -> Self {
-        Self { words, at: 0, end }
+        Self { all: words, at: 0, end }
     }
 
     /// Where the reader is.
@@ -100,11 +100,11 @@ impl<'w, 't> Words<'w, 't> {
     }
 
     pub(crate) fn peek(&self) -> Option<&'w Word<'t>> {
-        self.words.get(self.at)
+        self.all.get(self.at)
     }
 
     pub(crate) fn next(&mut self) -> Option<&'w Word<'t>> {
-        let word = self.words.get(self.at);
+        let word = self.all.get(self.at);
         self.at += usize::from(word.is_some());
         word
     }
@@ -118,11 +118,11 @@ impl<'w, 't> Words<'w, 't> {
         };
         let next = self.peek()?;
         if next.text == "!" && !next.is_quoted {
-            if !is_option(self.words.get(self.at + 1)) {
+            if !is_option(self.all.get(self.at + 1)) {
                 return None;
             }
             self.at += 2;
-            return Some((true, &self.words[self.at - 1].text));
+            return Some((true, &self.all[self.at - 1].text));
         }
         if is_option(Some(next)) {
             self.at += 1;
@@ -177,7 +177,7 @@ impl<'w, 't> Words<'w, 't> {
 
     /// The problem that the word just read is not what was expected.
     pub(crate) fn unexpected(&self, expected: &str) -> Problem {
-        match self.at.checked_sub(1).and_then(|at| self.words.get(at)) {
+        match self.at.checked_sub(1).and_then(|at| self.all.get(at)) {
             Some(word) => {
                 Problem { column: word.column, expected: expected.to_owned(), found: excerpt(&word.text) }
             }

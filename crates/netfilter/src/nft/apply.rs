@@ -303,8 +303,9 @@ fn rewrite_ports(name: &str, number: u128, transport: &mut Transport) {
 }
 
 fn mac(number: u128) -> Mac {
-    let [.., a, b, c, d, e, f] = number.to_be_bytes();
-    Mac([a, b, c, d, e, f])
+    let mut octets = [0; 6];
+    octets.copy_from_slice(&number.to_be_bytes()[10..]);
+    Mac(octets)
 }
 
 /// Brings the maximum segment size down, never up (`nft_exthdr_tcp_set_eval`).

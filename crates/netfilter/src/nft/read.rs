@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json};
 
+use self::expression::Values;
 use super::{
     set::{Flowtable, KeyType, Object, Set},
     statement::{Statement, Words},
@@ -195,15 +196,16 @@ impl<'j> Reader<'j> {
             None => None,
             Some(data) => Some(self.key_type(data)?),
         };
-        let key_type = self.type_of_key(&key);
-        let value_type = data.as_ref().and_then(|it| self.type_of_key(it));
+        let key_type = type_of_key(&key);
+        let value_type = data.as_ref().and_then(type_of_key);
         let elements = match body.get("elem") {
             None => &[],
             Some(Json::Array(elements)) => elements.as_slice(),
             Some(_) => return None,
         };
         let elements = self.at(Place::Key("elem"), |reader| {
-            reader.elements(elements, key_type.as_ref(), data.is_some().then_some(value_type.as_ref()))
+            let values = if data.is_some() { Values::Of(value_type.as_ref()) } else { Values::None };
+            reader.elements(elements, key_type.as_ref(), values)
         });
         let known = ["family", "table", "name", "type", "handle", "map", "elem", "flags", "size"];
         let attributes = rest(body, &known);
@@ -229,20 +231,6 @@ impl<'j> Reader<'j> {
             ))),
             Some(_) => None,
             None => words(Some(json)).map(KeyType::Words),
-        }
-    }
-
-    fn type_of_key(&mut self, key: &KeyType) -> Option<Type> {
-        match key {
-            KeyType::Typeof(expression) => expression.value_type(),
-            KeyType::Words(words) => {
-                let mut types: Vec<Type> =
-                    words.list.iter().filter_map(|it| Kind::from_word(it)).map(Type::of).collect();
-                if types.len() != words.list.len() {
-                    return None;
-                }
-                if types.len() == 1 { types.pop() } else { Some(Type::Concat(types)) }
-            }
         }
     }
 
@@ -311,6 +299,21 @@ impl<'j> Reader<'j> {
             found,
             rule,
         });
+    }
+}
+
+/// The type of a set's keys or values.
+fn type_of_key(key: &KeyType) -> Option<Type> {
+    match key {
+        KeyType::Typeof(expression) => expression.value_type(),
+        KeyType::Words(words) => {
+            let mut types: Vec<Type> =
+                words.list.iter().filter_map(|it| Kind::from_word(it)).map(Type::of).collect();
+            if types.len() != words.list.len() {
+                return None;
+            }
+            if types.len() == 1 { types.pop() } else { Some(Type::Concat(types)) }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{elements::Elements, expression::Expression, statement::Words, types::Type};
+use super::{elements::Elements, expression::Expression, statement::Words};
 
 /// A set or map.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,15 +42,6 @@ pub enum KeyType {
     Words(Words),
     /// An expression whose values they are.
     Typeof(Box<Expression>),
-}
-
-/// A set's key type with what it comes to.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Signature {
-    pub(crate) key: Option<Type>,
-    pub(crate) data: Option<Type>,
-    /// Does it give verdicts?
-    pub(crate) is_verdict: bool,
 }
 
 /// A stateful object: a counter, quota, limit, helper, timeout policy, …

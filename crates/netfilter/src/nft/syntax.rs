@@ -16,9 +16,8 @@ pub(crate) fn rule(rule: &Rule) -> String {
     for step in &rule.steps {
         let text = match step {
             Step::Relation(it) => relation(it),
-            Step::Statement(Statement::Counter(_)) => continue,
+            Step::Statement(Statement::Counter(_)) | Step::Match(_) | Step::Target(_) => continue,
             Step::Statement(it) => statement(it),
-            Step::Match(_) | Step::Target(_) => continue,
         };
         if !out.is_empty() && !text.is_empty() {
             out.push(' ');
@@ -123,15 +122,13 @@ pub(crate) fn expression(it: &Expression) -> String {
         Expression::TcpOption(name, field) => named("tcp option", name, field.as_deref()),
         Expression::Option(kind, json) => {
             let text = |key: &str| json.get(key).and_then(Json::as_str);
-            match text("name") {
-                Some(name) => named(kind, name, text("field")),
-                None => {
-                    let number = |key: &str| json.get(key).and_then(Json::as_u64).unwrap_or(0);
-                    match (number("base"), number("offset"), number("len")) {
-                        (base, 0, 0) => format!("{kind} {base}"),
-                        (base, offset, bits) => format!("{kind} @{base},{offset},{bits}"),
-                    }
-                }
+            if let Some(name) = text("name") {
+                return named(kind, name, text("field"));
+            }
+            let number = |key: &str| json.get(key).and_then(Json::as_u64).unwrap_or(0);
+            match (number("base"), number("offset"), number("len")) {
+                (base, 0, 0) => format!("{kind} {base}"),
+                (base, offset, bits) => format!("{kind} @{base},{offset},{bits}"),
             }
         }
         Expression::TunnelKey(key) => format!("tunnel {key}"),
@@ -196,8 +193,9 @@ fn constant(it: &Constant) -> String {
         (Scalar::Number(seconds), _) if kind == Some(Kind::Time) => duration(*seconds),
         (Scalar::Number(_), Datum::Number(number)) => match (kind, &it.value_type) {
             (Some(Kind::Mark | Kind::Realm | Kind::CtState | Kind::CtStatus), _) => format!("{number:#010x}"),
-            (Some(Kind::TcpFlag | Kind::Hexadecimal | Kind::Bitmask), _) => format!("{number:#x}"),
-            (Some(Kind::CtEvent), _) => format!("{number:#x}"),
+            (Some(Kind::TcpFlag | Kind::Hexadecimal | Kind::Bitmask | Kind::CtEvent), _) => {
+                format!("{number:#x}")
+            }
             (_, Type::One(Kind::Dscp, _)) => format!("{number:#04x}"),
             _ => number.to_string(),
         },
@@ -315,9 +313,10 @@ fn statement(it: &Statement) -> String {
             if let Some(family) = family {
                 put!(out, " {family}");
             }
-            match (address, port) {
-                (Some(it), None) => put!(out, " to {}", host(it)),
-                _ => put!(out, " to {}", socket(address.as_ref(), port.as_ref())),
+            if let (Some(it), None) = (address, port) {
+                put!(out, " to {}", host(it));
+            } else {
+                put!(out, " to {}", socket(address.as_ref(), port.as_ref()));
             }
             out
         }

@@ -1,4 +1,5 @@
 //! Rulesets of real clusters: kubeadm 1.34 with flannel, kube-proxy in iptables and in nftables mode.
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
 use std::net::IpAddr;
 

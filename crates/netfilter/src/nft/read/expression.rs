@@ -13,6 +13,15 @@ use crate::{
     },
 };
 
+/// What elements are mapped to.
+#[derive(Clone, Copy)]
+pub(super) enum Values<'t> {
+    /// Nothing: they are a set's.
+    None,
+    /// Values of this type, as far as that is known.
+    Of(Option<&'t Type>),
+}
+
 impl<'j> Reader<'j> {
     /// An expression. `expected` is the type that constants in it have.
     pub(super) fn expression(&mut self, json: &'j Json, expected: Option<&Type>) -> Expression {
@@ -80,7 +89,9 @@ impl<'j> Reader<'j> {
         }
         let read = match key {
             "concat" => body.as_array().map(|parts| self.concat(parts, expected)),
-            "set" => body.as_array().map(|all| Expression::Set(Box::new(self.elements(all, expected, None)))),
+            "set" => body
+                .as_array()
+                .map(|all| Expression::Set(Box::new(self.elements(all, expected, Values::None)))),
             "map" => self.map(body, expected),
             "prefix" => self.prefix(body, expected),
             "range" => match body.as_array().map(Vec::as_slice) {
@@ -153,8 +164,9 @@ impl<'j> Reader<'j> {
         match single(json) {
             Some(("set", Json::Array(all))) => {
                 let key_type = key.value_type();
-                let elements = self
-                    .at(Place::Key("set"), |reader| reader.elements(all, key_type.as_ref(), Some(expected)));
+                let elements = self.at(Place::Key("set"), |reader| {
+                    reader.elements(all, key_type.as_ref(), Values::Of(expected))
+                });
                 Expression::Set(Box::new(elements))
             }
             _ => self.expression(json, expected),
@@ -199,12 +211,9 @@ impl<'j> Reader<'j> {
                 offset: number("offset").unwrap_or(0),
             },
             "jhash" | "symhash" if has_only(&["mod", "seed", "offset", "expr"]) => {
-                let of = match body.get("expr") {
-                    None => None,
-                    Some(inner) => {
-                        Some(Box::new(self.at(Place::Key("expr"), |reader| reader.expression(inner, None))))
-                    }
-                };
+                let of = body.get("expr").map(|inner| {
+                    Box::new(self.at(Place::Key("expr"), |reader| reader.expression(inner, None)))
+                });
                 if of.is_some() != (key == "jhash") {
                     return None;
                 }
@@ -239,12 +248,7 @@ impl<'j> Reader<'j> {
     }
 
     /// Elements of a set; of a map where `data` says what its values are.
-    pub(super) fn elements(
-        &mut self,
-        all: &'j [Json],
-        key: Option<&Type>,
-        data: Option<Option<&Type>>,
-    ) -> Elements {
+    pub(super) fn elements(&mut self, all: &'j [Json], key: Option<&Type>, data: Values<'_>) -> Elements {
         let mut elements = Vec::with_capacity(all.len());
         for (index, item) in all.iter().enumerate() {
             elements.push(self.at(Place::Index(index), |reader| reader.element(item, key, data)));
@@ -252,10 +256,10 @@ impl<'j> Reader<'j> {
         elements.into_iter().collect()
     }
 
-    fn element(&mut self, json: &'j Json, key: Option<&Type>, data: Option<Option<&Type>>) -> Element {
+    fn element(&mut self, json: &'j Json, key: Option<&Type>, data: Values<'_>) -> Element {
         match (data, json.as_array().map(Vec::as_slice)) {
-            (Some(data), Some([left, right])) => {
-                let mut element = self.at(Place::Index(0), |reader| reader.element(left, key, None));
+            (Values::Of(data), Some([left, right])) => {
+                let mut element = self.at(Place::Index(0), |reader| reader.element(left, key, Values::None));
                 element.data = Some(self.at(Place::Index(1), |reader| reader.data(right, data)));
                 element
             }
@@ -332,7 +336,9 @@ impl Expression {
                 "check" => Kind::Boolean,
                 _ => return None,
             }),
-            Self::Numgen { .. } | Self::Hash { .. } => Type::integer(32),
+            Self::Numgen { .. } | Self::Hash { .. } | Self::Option(..) | Self::TunnelKey(_) => {
+                Type::integer(32)
+            }
             Self::Rt(key, _) => one(fields::rt(key)?),
             Self::Socket(key) => one(fields::socket(key)?),
             Self::Osf(..) => Type::of(Kind::Text),
@@ -341,7 +347,6 @@ impl Expression {
             Self::Exthdr(name, Some(field)) | Self::TcpOption(name, Some(field)) => {
                 fields::extension_type(name, field)
             }
-            Self::Option(..) | Self::TunnelKey(_) => Type::integer(32),
             Self::Binary(_, operands) => operands.first()?.value_type()?,
             Self::Prefix(inner, _) | Self::Range(inner, _) => inner.value_type()?,
             Self::List(all) => all.first()?.value_type()?,
