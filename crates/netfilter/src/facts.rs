@@ -102,7 +102,7 @@ impl Ruleset {
         table.objects = listed.objects;
         table.flowtables = listed.flowtables;
         table.chains.retain(|it| listed.chains.get(&it.name).is_some() || !it.rules.is_empty());
-        for chain in table.chains.iter_mut() {
+        for chain in &mut table.chains {
             match listed.chains.get(&chain.name) {
                 Some(other) => {
                     if !pair(chain, other) {

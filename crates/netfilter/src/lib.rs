@@ -29,6 +29,7 @@ mod surroundings;
 mod ternary;
 #[cfg(test)]
 mod testing;
+mod tracking;
 pub mod xt;
 
 pub use hooks::{HookEntry, Layer};

@@ -148,7 +148,7 @@ impl Match {
             "tcp" => Tcp::read(words).map(Self::Tcp),
             "udp" => Udp::read(words, "udp").map(Self::Udp),
             "sctp" => Sctp::read(words).map(Self::Sctp),
-            "dccp" => ports::read_dccp(words),
+            "dccp" => Ok(ports::read_dccp(words)),
             "multiport" => Multiport::read(words).map(Self::Multiport),
             "icmp" => Icmp::read(words, false).map(Self::Icmp),
             "icmp6" => Icmp::read(words, true).map(Self::Icmp),
@@ -195,8 +195,8 @@ impl Match {
     /// Appends the condition as iptables-save writes it, with a space before.
     pub(crate) fn write(&self, out: &mut String) {
         match self {
-            Self::Source(it) => it.write_option(out, "-s", &it.value),
-            Self::Destination(it) => it.write_option(out, "-d", &it.value),
+            Self::Source(it) => it.write_option(out, "-s", it.value),
+            Self::Destination(it) => it.write_option(out, "-d", it.value),
             Self::Input(it) => it.write_option(out, "-i", &it.value),
             Self::Output(it) => it.write_option(out, "-o", &it.value),
             Self::Protocol(it) => it.write_option(out, "-p", crate::names::protocol_text(it.value)),
@@ -242,7 +242,7 @@ impl Match {
             Self::Frag(it) => it.write(out),
             Self::Tcpmss(it) => {
                 out.push_str(" -m tcpmss");
-                it.write_option(out, "--mss", &it.value);
+                it.write_option(out, "--mss", it.value);
             }
             Self::Helper(it) => {
                 out.push_str(" -m helper");
@@ -276,9 +276,8 @@ impl Match {
             }
             Self::Fragment(it) => it.check(header.is_some_and(crate::packet::IpHeader::is_later_fragment)),
             Self::Tcp(it) => it.holds(scene),
-            Self::Udp(it) => it.holds(scene),
+            Self::Udp(it) | Self::Dccp(it) => it.holds(scene),
             Self::Sctp(it) => it.holds(scene),
-            Self::Dccp(it) => it.holds(scene),
             Self::Multiport(it) => it.holds(scene),
             Self::Icmp(it) => it.holds(scene),
             Self::Mark(it) => it.holds(scene.view.mark),
@@ -306,7 +305,7 @@ impl Match {
             Self::Dscp(it) => it.holds(scene),
             Self::Ecn(it) => it.holds(scene),
             Self::Frag(it) => it.holds(scene),
-            Self::Tcpmss(it) => quantity::mss_holds(it, scene),
+            Self::Tcpmss(it) => quantity::mss_holds(*it, scene),
             Self::Helper(it) => conntrack::helper_holds(it, scene),
             Self::String(it) => it.holds(scene),
             Self::U32(it) => it.holds(scene),

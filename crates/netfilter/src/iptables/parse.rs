@@ -157,7 +157,7 @@ impl Reader {
     fn close(&mut self, mut table: Table) {
         let chains: HashSet<String> = table.chains.iter().map(|it| it.name.clone()).collect();
         let mut unknown = Vec::new();
-        for chain in table.chains.iter_mut() {
+        for chain in &mut table.chains {
             for rule in &mut chain.rules {
                 for step in &mut rule.steps {
                     let Step::Target(Target::Jump(name) | Target::Goto(name)) = step else { continue };

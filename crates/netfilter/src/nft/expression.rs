@@ -241,3 +241,16 @@ pub struct Relation {
     /// With what.
     pub right: Expression,
 }
+
+impl Expression {
+    /// The expressions that this one is made of, without the elements of sets.
+    pub(crate) fn parts(&self) -> Vec<&Self> {
+        match self {
+            Self::Binary(_, parts) | Self::List(parts) | Self::Concat(parts) => parts.iter().collect(),
+            Self::Prefix(part, _) | Self::Hash { of: Some(part), .. } => vec![part],
+            Self::Range(low, high) => vec![low, high],
+            Self::Map { key, data } => vec![key, data],
+            _ => Vec::new(),
+        }
+    }
+}

@@ -41,6 +41,7 @@ pub(crate) type Taken = Result<Worth, Stop>;
 const MOST_OUTCOMES: u64 = 1024;
 
 /// A number with all its bits known.
+#[expect(clippy::unnecessary_wraps, reason = "an answer beside those that may fail")]
 pub(crate) fn known(value: impl Into<u128>, width: u32) -> Taken {
     Ok(Worth::Bits { value: value.into(), known: ones(width), width })
 }

@@ -103,13 +103,14 @@ COMMIT"
 #[test]
 fn chains_that_call_each_other_without_end_in_sight_are_given_up() {
     let mut text = "*filter\n:FORWARD ACCEPT [0:0]\n".to_owned();
+    let put = |text: &mut String, line: String| text.push_str(&line);
     for depth in 0..40 {
-        text += &format!(":C{depth} - [0:0]\n");
+        put(&mut text, format!(":C{depth} - [0:0]\n"));
     }
     text += "-A FORWARD -j C0\n";
     for depth in 0..39 {
         for _ in 0..4 {
-            text += &format!("-A C{depth} -j C{}\n", depth + 1);
+            put(&mut text, format!("-A C{depth} -j C{}\n", depth + 1));
         }
     }
     text += "COMMIT";

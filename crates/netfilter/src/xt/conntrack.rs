@@ -278,12 +278,12 @@ impl State {
             .map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m state");
         self.0.write_option(out, "--state", self.0.value.text());
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         self.0.check(States::of(scene.view.connection.as_ref()).intersects(self.0.value))
     }
 }

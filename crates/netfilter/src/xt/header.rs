@@ -44,7 +44,7 @@ impl Icmp {
         Ok(Self { is_v6, kind: Test { not: test.not, value: test.value.0 }, code: test.value.1 })
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         let (module, option) = if self.is_v6 { ("icmp6", "--icmpv6-type") } else { ("icmp", "--icmp-type") };
         put!(out, " -m {module}");
         match (self.kind.value, self.code) {
@@ -54,7 +54,7 @@ impl Icmp {
         }
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         let Transport::Icmp { kind, code, .. } = scene.view.transport else { return Ternary::No };
         let Some(wanted) = self.kind.value.filter(|it| self.is_v6 || *it != u8::MAX) else {
             return self.kind.check(true);
@@ -72,12 +72,12 @@ impl Length {
         super::quantity::read_one(words, "--length", |words| words.span("BYTES or LOW:HIGH")).map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m length");
         self.0.write_option(out, "--length", self.0.value);
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         let Some(header) = scene.view.header() else { return Ternary::No };
         let Span { low, high } = self.0.value;
         let wide = Span { low: u32::from(low), high: u32::from(high) };
@@ -110,7 +110,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    pub(crate) fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
+    pub(crate) fn holds(self, left: u8, right: u8) -> bool {
         match self {
             Self::Equal => left == right,
             Self::Unequal => left != right,
@@ -134,7 +134,7 @@ impl Ttl {
         Ok(Self { is_v6: module == "hl", comparison, value: words.number("a number below 256")? })
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         let module = if self.is_v6 { "hl" } else { "ttl" };
         let (not, word) = match self.comparison {
             Comparison::Equal => ("", "eq"),
@@ -145,7 +145,7 @@ impl Ttl {
         put!(out, " -m {module}{not} --{module}-{word} {}", self.value);
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         scene.view.header().is_some_and(|it| self.comparison.holds(it.ttl, self.value)).into()
     }
 }
@@ -159,13 +159,13 @@ impl Tos {
         super::quantity::read_one(words, "--tos", |words| words.parse("VALUE[/MASK]", tos)).map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m tos");
         let (value, mask) = self.0.value;
         self.0.write_option(out, "--tos", format_args!("{value:#04x}/{mask:#04x}"));
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         let (value, mask) = self.0.value;
         self.0.check(scene.view.header().is_some_and(|it| it.tos & mask == value))
     }
@@ -186,12 +186,12 @@ impl Dscp {
         super::quantity::read_one(words, "--dscp", |words| words.number("a number below 64")).map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m dscp");
         self.0.write_option(out, "--dscp", format_args!("{:#04x}", self.0.value));
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         self.0.check(scene.view.header().is_some_and(|it| it.tos >> 2 == self.0.value))
     }
 }
@@ -221,7 +221,7 @@ impl Ecn {
         Ok(all)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m ecn");
         for (option, test) in [("--ecn-tcp-ece", &self.ece), ("--ecn-tcp-cwr", &self.cwr)] {
             if let Some(test) = test {
@@ -233,7 +233,7 @@ impl Ecn {
         }
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         let Some(header) = scene.view.header() else { return Ternary::No };
         let has = |test: Option<Test<()>>, flag| match (test, scene.view.transport) {
             (None, _) => true,
@@ -254,12 +254,12 @@ impl Mac {
         super::quantity::read_one(words, "--mac-source", |words| words.value("a MAC address")).map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m mac");
         self.0.write_option(out, "--mac-source", self.0.value);
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         match scene.view.ether {
             Some(ether) => self.0.check(ether.source == self.0.value),
             None => Ternary::No,
@@ -285,7 +285,7 @@ impl Pkttype {
         .map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m pkttype");
         let word = match self.0.value {
             PacketType::Host => "unicast",
@@ -296,7 +296,7 @@ impl Pkttype {
         self.0.write_option(out, "--pkt-type", word);
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         self.0.check(scene.view.packet_type == self.0.value)
     }
 }
@@ -356,9 +356,9 @@ impl Frag {
 
     pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
         let Some(fragment) = scene.view.header().and_then(|it| it.fragment) else { return Ternary::No };
-        let holds = !(self.first && fragment.offset != 0)
-            && !(self.more && !fragment.more)
-            && !(self.last && fragment.more);
+        let holds = (!self.first || fragment.offset == 0)
+            && (!self.more || fragment.more)
+            && (!self.last || !fragment.more);
         Ternary::from(holds).and(|| match self.id {
             Some(_) => Ternary::unknown("the identifier of a fragment is not known"),
             None => Ternary::Yes,

@@ -172,7 +172,7 @@ impl Socket {
         Ok(all)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m socket");
         let flags = [
             (self.transparent, " --transparent"),
@@ -184,20 +184,20 @@ impl Socket {
         }
     }
 
-    fn accepts(&self, socket: &FoundSocket) -> bool {
+    fn accepts(self, socket: FoundSocket) -> bool {
         (self.any_address || !socket.wildcard) && (!self.transparent || socket.transparent)
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         Ternary::observed(scene.around.socket(scene.view), "the local socket of a packet", |it| {
-            self.accepts(&it)
+            self.accepts(it)
         })
     }
 
     /// The mark that the packet gets, where the match holds and says so.
-    pub(crate) fn restored_mark(&self, scene: &Scene<'_>) -> Option<u32> {
+    pub(crate) fn restored_mark(self, scene: &Scene<'_>) -> Option<u32> {
         match scene.around.socket(scene.view) {
-            Observed::Known(socket) if self.restore_mark && self.accepts(&socket) => Some(socket.mark),
+            Observed::Known(socket) if self.restore_mark && self.accepts(socket) => Some(socket.mark),
             _ => None,
         }
     }
@@ -227,7 +227,7 @@ impl Rpfilter {
         Ok(all)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         out.push_str(" -m rpfilter");
         let flags = [
             (self.flags.loose, " --loose"),
@@ -240,7 +240,7 @@ impl Rpfilter {
         }
     }
 
-    pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+    pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         // Packets from this host pass unseen (`rpfilter_is_loopback`), as do those without a source that
         // look for one.
         if scene.view.input.as_ref().is_some_and(|it| it.name == "lo") {
@@ -299,9 +299,12 @@ impl PolicyMatch {
         } else {
             scene.view.was_transformed.into()
         };
-        is_transformed.not_if(self.none).and(|| match self.details.is_empty() {
-            true => Ternary::Yes,
-            false => Ternary::unknown("the details of IPsec transforms are not modelled"),
+        is_transformed.not_if(self.none).and(|| {
+            if self.details.is_empty() {
+                Ternary::Yes
+            } else {
+                Ternary::unknown("the details of IPsec transforms are not modelled")
+            }
         })
     }
 }

@@ -60,18 +60,15 @@ impl StringMatch {
     pub(super) fn write(&self, out: &mut String) {
         let not = if self.pattern.not { " !" } else { "" };
         let text = std::str::from_utf8(&self.pattern.value).ok();
-        match text.filter(|it| it.bytes().all(|it| (0x20..0x7f).contains(&it))) {
-            Some(text) => {
-                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
-                put!(out, " -m string{not} --string \"{escaped}\"");
+        if let Some(text) = text.filter(|it| it.bytes().all(|it| (0x20..0x7f).contains(&it))) {
+            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+            put!(out, " -m string{not} --string \"{escaped}\"");
+        } else {
+            put!(out, " -m string{not} --hex-string \"|");
+            for byte in &self.pattern.value {
+                put!(out, "{byte:02x}");
             }
-            None => {
-                put!(out, " -m string{not} --hex-string \"|");
-                for byte in &self.pattern.value {
-                    put!(out, "{byte:02x}");
-                }
-                out.push_str("|\"");
-            }
+            out.push_str("|\"");
         }
         put!(out, " --algo {}", self.algorithm);
         if self.from != 0 {
@@ -103,7 +100,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
             continue;
         }
         let digits: Vec<u8> = part.bytes().filter(|it| *it != b' ').collect();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return None;
         }
         for pair in digits.chunks(2) {
@@ -111,7 +108,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
             bytes.push(u8::from_str_radix(pair, 16).ok()?);
         }
     }
-    (text.matches('|').count() % 2 == 0).then_some(bytes)
+    text.matches('|').count().is_multiple_of(2).then_some(bytes)
 }
 
 /// `-m u32`: numbers taken from the packet lie in ranges, all of them.

@@ -128,14 +128,13 @@ impl Udp {
 }
 
 /// `-m dccp`: its ports, or the whole as words where it asks for more.
-pub(super) fn read_dccp(words: &mut Words<'_, '_>) -> Result<Match, Problem> {
+pub(super) fn read_dccp(words: &mut Words<'_, '_>) -> Match {
     let start = words.position();
-    match Udp::read(words, "dccp") {
-        Ok(ports) => Ok(Match::Dccp(ports)),
-        Err(_) => {
-            words.rewind(start);
-            Ok(Match::Opaque(Opaque::read_any("dccp", words, "DCCP packet types are not modelled")))
-        }
+    if let Ok(ports) = Udp::read(words, "dccp") {
+        Match::Dccp(ports)
+    } else {
+        words.rewind(start);
+        Match::Opaque(Opaque::read_any("dccp", words, "DCCP packet types are not modelled"))
     }
 }
 

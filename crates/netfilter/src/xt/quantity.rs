@@ -141,7 +141,7 @@ fn to_units(chance: f64) -> u32 {
 }
 
 /// `-m tcpmss`. A segment without the option holds only for the negation.
-pub(super) fn mss_holds(test: &Test<Span<u16>>, scene: &Scene<'_>) -> Ternary {
+pub(super) fn mss_holds(test: Test<Span<u16>>, scene: &Scene<'_>) -> Ternary {
     match scene.view.transport {
         Transport::Tcp(tcp) => test.check(tcp.mss.is_some_and(|it| test.value.contains(it))),
         _ => test.check(false),

@@ -282,7 +282,7 @@ impl Target {
                     put!(out, " --reject-with {name}");
                 }
             }
-            Self::Nfqueue(it) => write_nfqueue(it, out),
+            Self::Nfqueue(it) => write_nfqueue(*it, out),
             Self::Mark(it) => it.write(out),
             Self::Connmark(it) => it.write(out),
             Self::Ct(it) => write_ct(it, out),
@@ -371,7 +371,7 @@ fn read_nfqueue(words: &mut Words<'_, '_>) -> Result<NfqueueTarget, Problem> {
     Ok(all)
 }
 
-fn write_nfqueue(it: &NfqueueTarget, out: &mut String) {
+fn write_nfqueue(it: NfqueueTarget, out: &mut String) {
     match it.balance {
         Balance::One(number) => put!(out, " -j NFQUEUE --queue-num {number}"),
         Balance::Over(Span { low, high }) => put!(out, " -j NFQUEUE --queue-balance {low}:{high}"),

@@ -22,12 +22,12 @@ impl MarkTarget {
         read_change(option, words, "-j MARK").map(Self)
     }
 
-    pub(super) fn write(&self, out: &mut String) {
+    pub(super) fn write(self, out: &mut String) {
         put!(out, " -j MARK --set-xmark {:#x}/{:#x}", self.0.value, self.0.mask);
     }
 
     /// The mark after.
-    pub(crate) fn apply(&self, mark: u32) -> u32 {
+    pub(crate) fn apply(self, mark: u32) -> u32 {
         mark & !self.0.mask ^ self.0.value
     }
 }
