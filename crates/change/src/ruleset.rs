@@ -72,13 +72,7 @@ fn known_text<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
 
 /// A rule in its tool's words, without its chain: the one at a place, counted from 1, of a chain that an iptables
 /// tool shows.
-pub fn rule_text(
-    facts: &Netfilter,
-    tool: &str,
-    table: &str,
-    chain: &str,
-    position: usize,
-) -> Option<String> {
+pub fn rule_text(facts: &Netfilter, tool: &str, table: &str, chain: &str, position: usize) -> Option<String> {
     let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let at = *rules_of(&lines, span, chain).get(position.checked_sub(1)?)?;

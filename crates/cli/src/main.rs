@@ -1,6 +1,7 @@
 //! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and repairs it.
 
 mod collect;
+mod diagnose;
 mod failure;
 mod lab;
 mod matrix;
@@ -25,6 +26,8 @@ enum Command {
     Lab(lab::LabCommand),
     /// Write a snapshot to a file, for other machines and for later.
     Collect(collect::Collect),
+    /// Find out what is broken, and prove it.
+    Diagnose(diagnose::Diagnose),
     /// Who can reach whom, by the model.
     Matrix(matrix::Matrix),
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Lab(command) => lab::run(command),
         Command::Collect(command) => command.run(),
+        Command::Diagnose(command) => command.run(),
         Command::Matrix(command) => command.run(),
     }
 }

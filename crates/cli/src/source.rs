@@ -50,8 +50,8 @@ impl Source {
             (Some(name), _) => from_lab(name, progress),
             (None, Some(path)) => {
                 let path_text = path.display().to_string();
-                let bytes =
-                    fs::read(path).map_err(|source| SourceFailure::File { path: path_text.clone(), source })?;
+                let bytes = fs::read(path)
+                    .map_err(|source| SourceFailure::File { path: path_text.clone(), source })?;
                 hop::read(&bytes).map_err(|source| SourceFailure::Hop { path: path_text, source })
             }
             (None, None) => Err(SourceFailure::NoSource),

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use hopwise_dataplane::Blocker;
-use hopwise_snapshot::{
-    Element, Node, NodeName, Observed, Place, Snapshot, SysctlKey, Sysctls,
-};
+use hopwise_snapshot::{Element, Node, NodeName, Observed, Place, Snapshot, SysctlKey, Sysctls};
 
 use crate::{
     cause::Evidence,
@@ -60,7 +58,7 @@ impl<'a> Case<'a> {
 }
 
 /// Evidence that a kernel switch has a value.
-pub fn switch_evidence(place: &Place, key: &SysctlKey, observed: &str, expected: &str) -> Evidence {
+pub(crate) fn switch_evidence(place: &Place, key: &SysctlKey, observed: &str, expected: &str) -> Evidence {
     Evidence {
         element: Element::sysctl(place, key),
         observed: observed.to_owned(),
@@ -71,18 +69,19 @@ pub fn switch_evidence(place: &Place, key: &SysctlKey, observed: &str, expected:
 
 /// Why a file no longer says something, by comparison with the other nodes: `its file is gone: … on cp and w1,
 /// not on w2`.
-pub fn missing_file(case: &Case<'_>, node: &NodeName, path: &str) -> Option<String> {
+pub(crate) fn missing_file(case: &Case<'_>, node: &NodeName, path: &str) -> Option<String> {
     let has = |it: &Node| matches!(it.files.get(path), Some(Observed::Known(_)));
     let own = case.nodes().find(|(name, _)| *name == node)?.1;
     if has(own) || !matches!(own.files.get(path), Some(Observed::Absent)) {
         return None;
     }
-    let with: Vec<String> = case.nodes().filter(|(_, it)| has(it)).map(|(name, _)| name.to_string()).collect();
+    let with: Vec<String> =
+        case.nodes().filter(|(_, it)| has(it)).map(|(name, _)| name.to_string()).collect();
     (!with.is_empty()).then(|| format!("its file is gone: {path} on {}, not on {node}", listed(&with)))
 }
 
 /// Names as a person lists them: `a, b and c`.
-pub fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     match names {
         [] => String::new(),
         [one] => one.clone(),

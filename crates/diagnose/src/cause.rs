@@ -68,6 +68,8 @@ pub struct Suspect {
     pub later: Option<String>,
     /// Does only what breaks tell that something is wrong here, and no comparison with what should be?
     pub is_by_blocker: bool,
+    /// Is it something whose effect on packets cannot be read?
+    pub is_opaque: bool,
 }
 
 /// A value that speaks for or against a cause.
@@ -101,6 +103,7 @@ impl Suspects {
             repair: Repair::default(),
             later: None,
             is_by_blocker: false,
+            is_opaque: false,
         });
         self.all.last_mut().expect("one was pushed just now")
     }
@@ -109,7 +112,10 @@ impl Suspects {
     pub fn into_list(mut self) -> Vec<Suspect> {
         self.all.sort_by(|a, b| {
             let key = |it: &Suspect| (it.cause.code.is_general(), it.is_by_blocker);
-            key(a).cmp(&key(b)).then_with(|| a.cause.code.cmp(&b.cause.code)).then_with(|| a.elements.cmp(&b.elements))
+            key(a)
+                .cmp(&key(b))
+                .then_with(|| a.cause.code.cmp(&b.cause.code))
+                .then_with(|| a.elements.cmp(&b.elements))
         });
         let mut kept: Vec<Suspect> = Vec::new();
         for suspect in self.all {

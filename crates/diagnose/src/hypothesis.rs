@@ -80,14 +80,19 @@ impl World<'_> {
 
     /// All promises in the world that changes would make.
     pub(crate) fn verification_with(&mut self, changes: &[Change]) -> Result<Verification, Inapplicable> {
-        let (before, verification, contract) = (self.network.clone(), self.verification.clone(), self.contract);
+        let (before, verification, contract) =
+            (self.network.clone(), self.verification.clone(), self.contract);
         self.try_out(changes, |snapshot, network, changed| {
             verification.again(&before, network, snapshot, contract, changed)
         })
     }
 
     /// Which of some promises are kept, and which are stopped by something else than before.
-    pub(crate) fn progress(&mut self, changes: &[Change], promises: &[usize]) -> Result<Progress, Inapplicable> {
+    pub(crate) fn progress(
+        &mut self,
+        changes: &[Change],
+        promises: &[usize],
+    ) -> Result<Progress, Inapplicable> {
         let contract = self.contract;
         let before: Vec<_> = promises.iter().map(|it| self.verification.results[*it].clone()).collect();
         self.try_out(changes, |snapshot, network, _| {

@@ -34,6 +34,8 @@ pub struct ForeignRule {
     pub does: Does,
     /// Who may have written it, as far as names tell.
     pub owner: &'static str,
+    /// The command that shows it.
+    pub source: String,
     /// What takes it away.
     pub repair: Repair,
 }
@@ -94,9 +96,10 @@ impl Owned {
                 Some(ForeignRule {
                     element: element.clone(),
                     place: place.clone(),
-                    does: does(&rule),
+                    does: does_in(table, &rule),
                     owner: owner(chain, &rule),
                     text: format!("-A {chain} {rule}"),
+                    source: verify.clone(),
                     repair: Repair::one(Action::change(change, snapshot, Risk::Disruptive, verify)),
                 })
             }
@@ -133,6 +136,7 @@ impl Owned {
             does: does(&text),
             owner: owner(table, &text),
             text,
+            source: verify.clone(),
             repair: Repair::one(Action::change(change, snapshot, Risk::Disruptive, verify)),
         })
     }
@@ -143,12 +147,31 @@ fn is_of_cni(chain: &str, rule: &str) -> bool {
     chain.starts_with("CNI-") || rule.contains("-j CNI-")
 }
 
+/// What a rule does, by its table and by itself: whatever ends a packet's way through the table nat keeps it from
+/// being translated.
+fn does_in(table: &str, rule: &str) -> Does {
+    let does = does(rule);
+    if table == "nat" && does == Does::Filter { Does::Translate } else { does }
+}
+
 /// What a rule does, by the last words of iptables and the statements of nft.
-fn does(rule: &str) -> Does {
+pub(crate) fn does(rule: &str) -> Does {
     let has = |words: &[&str]| words.iter().any(|it| rule.contains(it));
     let translating = [
-        "-j DNAT", "-j SNAT", "-j MASQUERADE", "-j REDIRECT", "-j NETMAP", "-j NOTRACK", "-j CT ", "-j TPROXY",
-        "dnat ", "snat ", "masquerade", "redirect", "notrack", "tproxy",
+        "-j DNAT",
+        "-j SNAT",
+        "-j MASQUERADE",
+        "-j REDIRECT",
+        "-j NETMAP",
+        "-j NOTRACK",
+        "-j CT ",
+        "-j TPROXY",
+        "dnat ",
+        "snat ",
+        "masquerade",
+        "redirect",
+        "notrack",
+        "tproxy",
     ];
     if has(&translating) {
         Does::Translate

@@ -45,7 +45,14 @@ fn diagnose_contract(snapshot: &Snapshot, network: Network, contract: &Contract)
     let base = World { snapshot: snapshot.clone(), network, contract, verification };
     let violations = violations(&base);
     let (n_broken, unknown) = (base.verification.broken().count(), seen::unknown(&base.verification));
-    let mut search = Search { world: base.clone(), base, chosen: Vec::new(), tried: Vec::new(), latent: Vec::new() };
+    let mut search = Search {
+        world: base.clone(),
+        base,
+        chosen: Vec::new(),
+        tried: Vec::new(),
+        latent: Vec::new(),
+        opaque: Vec::new(),
+    };
     search.run();
     Diagnosis {
         n_promised: contract.promises.len(),
@@ -76,7 +83,7 @@ fn proof(without: &Verification, with: &Verification) -> (Proof, BTreeSet<usize>
     for (at, (before, after)) in without.results.iter().zip(&with.results).enumerate() {
         match (before.state, after.state) {
             (State::Kept, State::Broken | State::Unknown) => proof.n_newly_broken += 1,
-            (State::Broken, State::Kept | State::Unknown) => {
+            (State::Broken, State::Kept) => {
                 healed.insert(at);
             }
             _ => {}
@@ -105,6 +112,8 @@ struct Search<'a> {
     tried: Vec<Suspect>,
     /// Suspects that break nothing now and will later.
     latent: Vec<Suspect>,
+    /// Suspects that are not modelled.
+    opaque: Vec<Suspect>,
 }
 
 /// A suspect with what its repair does.
@@ -123,6 +132,7 @@ impl Search<'_> {
             let suspects = self.suspects(&classes);
             if round == 0 {
                 self.latent.extend(suspects.iter().filter(|it| it.later.is_some()).cloned());
+                self.opaque.extend(suspects.iter().filter(|it| it.is_opaque).cloned());
                 first_seen.extend(suspects.iter().flat_map(|it| it.elements.clone()));
             }
             if classes.is_empty() {
@@ -151,7 +161,8 @@ impl Search<'_> {
         for cause in causes::all() {
             (cause.detect)(&case, &mut suspects);
         }
-        let is_chosen = |it: &Suspect| self.chosen.iter().any(|chosen| chosen.suspect.elements == it.elements);
+        let is_chosen =
+            |it: &Suspect| self.chosen.iter().any(|chosen| chosen.suspect.elements == it.elements);
         suspects.into_list().into_iter().filter(|it| !is_chosen(it)).collect()
     }
 
@@ -175,7 +186,11 @@ impl Search<'_> {
     }
 
     /// The suspect whose repair helps most.
-    fn best(&mut self, suspects: Vec<Suspect>, classes: &BTreeMap<Vec<Element>, Vec<usize>>) -> Option<Candidate> {
+    fn best(
+        &mut self,
+        suspects: Vec<Suspect>,
+        classes: &BTreeMap<Vec<Element>, Vec<usize>>,
+    ) -> Option<Candidate> {
         let mut weights: BTreeMap<usize, usize> = BTreeMap::new();
         for members in classes.values() {
             let standing = representatives(members);
@@ -275,11 +290,32 @@ impl Search<'_> {
             findings.push(finding(self.chosen[at].suspect.clone(), kind, proof, &healed, violations));
         }
         findings.extend(self.left_over(violations));
+        findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
         let named: Vec<Element> = findings.iter().flat_map(|it| it.elements.clone()).collect();
         for suspect in self.latent {
             if !suspect.elements.iter().any(|it| named.contains(it)) {
                 findings.push(finding(suspect, Kind::Latent, Proof::default(), &BTreeSet::new(), violations));
+            }
+        }
+        findings
+    }
+
+    /// Findings for what is not modelled and decides about promised flows: only packets tell what it does.
+    fn undecided(&self, violations: &[Violation]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for suspect in &self.opaque {
+            let depends = |at: &usize| {
+                let assumptions = &self.base.verification.results[*at].assumptions;
+                assumptions.iter().any(|it| suspect.elements.contains(&it.element))
+            };
+            let results = self.base.verification.results.iter().enumerate();
+            let unknown = results.filter(|(_, it)| it.state == State::Unknown).map(|(at, _)| at);
+            let promises: BTreeSet<usize> = unknown.filter(depends).collect();
+            if !promises.is_empty() {
+                let not_tried = Some("what it does to packets is not modelled".to_owned());
+                let proof = Proof { not_tried, ..Proof::default() };
+                findings.push(finding(suspect.clone(), Kind::Suspected, proof, &promises, violations));
             }
         }
         findings
@@ -316,7 +352,8 @@ fn finding(
     promises: &BTreeSet<usize>,
     violations: &[Violation],
 ) -> Finding {
-    let explained = violations.iter().enumerate().filter(|(_, it)| it.promises.iter().any(|at| promises.contains(at)));
+    let explained =
+        violations.iter().enumerate().filter(|(_, it)| it.promises.iter().any(|at| promises.contains(at)));
     let confidence = match kind {
         Kind::Proven => 0.99,
         Kind::Located => 0.95,

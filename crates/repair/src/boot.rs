@@ -38,7 +38,9 @@ pub fn boot(node: &Node) -> Observed<Boot> {
     let mut files: BTreeMap<&str, (&str, &File)> = BTreeMap::new();
     for directory in DIRECTORIES {
         for (path, file) in &node.files {
-            let Some(name) = path.strip_prefix(directory).and_then(|it| it.strip_prefix('/')) else { continue };
+            let Some(name) = path.strip_prefix(directory).and_then(|it| it.strip_prefix('/')) else {
+                continue;
+            };
             if name.contains('/') || !name.ends_with(".conf") {
                 continue;
             }
@@ -97,7 +99,8 @@ fn matches(pattern: &str, path: &str) -> bool {
             (None, None) => return true,
             (Some("*"), Some(_)) => {}
             (Some(pattern), Some(part)) if pattern == part => {}
-            (Some(pattern), Some(part)) if pattern.strip_suffix('*').is_some_and(|it| part.starts_with(it)) => {}
+            (Some(pattern), Some(part))
+                if pattern.strip_suffix('*').is_some_and(|it| part.starts_with(it)) => {}
             _ => return false,
         }
     }

@@ -53,7 +53,8 @@ fn with_setting(text: &str, key: &SysctlKey, value: &str) -> String {
     let mut is_set = false;
     let mut lines: Vec<String> = Vec::new();
     for old in text.lines() {
-        let is_same = old.split_once('=').is_some_and(|(name, _)| SysctlKey::from_dotted(name.trim()) == *key);
+        let is_same =
+            old.split_once('=').is_some_and(|(name, _)| SysctlKey::from_dotted(name.trim()) == *key);
         if is_same {
             if !is_set {
                 lines.push(line.clone());

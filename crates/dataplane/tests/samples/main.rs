@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use hopwise_dataplane::{Network, State, contract, trace, verify};
 use hopwise_snapshot::{
-    Address, AddressFlags, IfIndex, Link, LinkDetail, LinkFlags, LinkStatistics, Mac, NetNs, Netfilter, NextHop,
-    Node, NodeName, Observed, OutsideTarget, Place, Pod, PodName, Protocol, Route, RouteKind, RoutingRule,
-    RuleAction, SaveTexts, Snapshot, Socket, SocketProtocol, SocketState, Sysctls, tables,
+    Address, AddressFlags, IfIndex, Link, LinkDetail, LinkFlags, LinkStatistics, Mac, NetNs, Netfilter,
+    NextHop, Node, NodeName, Observed, OutsideTarget, Place, Pod, PodName, Protocol, Route, RouteKind,
+    RoutingRule, RuleAction, SaveTexts, Snapshot, Socket, SocketProtocol, SocketState, Sysctls, tables,
 };
 use ipnet::IpNet;
 
@@ -36,8 +36,13 @@ fn add_pods(snapshot: &mut Snapshot) {
         let node_name = NodeName(pod.spec.node_name.clone().unwrap());
         let Some(Observed::Known(node)) = snapshot.nodes.get_mut(&node_name) else { panic!("{node_name}") };
         let ip = pod.ips()[0];
-        let ports: Vec<(Protocol, u16)> =
-            pod.spec.containers.iter().flat_map(|it| &it.ports).map(|it| (it.protocol, it.container_port)).collect();
+        let ports: Vec<(Protocol, u16)> = pod
+            .spec
+            .containers
+            .iter()
+            .flat_map(|it| &it.ports)
+            .map(|it| (it.protocol, it.container_port))
+            .collect();
         let nsid = n_on_node.entry(node_name.clone()).or_insert(100);
         *nsid += 1;
         let resolv_conf = if pod.metadata.labels.get("k8s-app").is_some_and(|it| it == "kube-dns") {
@@ -56,7 +61,8 @@ fn add_pods(snapshot: &mut Snapshot) {
 /// The namespace of a pod behind the port where the node learned its address, and the node's number for it.
 fn pod_namespace(node: &mut Node, name: &PodName, ip: IpAddr, nsid: i32, ports: &[(Protocol, u16)]) -> NetNs {
     let neighbours = node.net.neighbours.known().unwrap();
-    let mac: Mac = neighbours.iter().find(|it| it.address == ip).and_then(|it| it.mac).unwrap_or_else(|| panic!("{ip}"));
+    let mac: Mac =
+        neighbours.iter().find(|it| it.address == ip).and_then(|it| it.mac).unwrap_or_else(|| panic!("{ip}"));
     let fdb = node.net.fdb.known().unwrap();
     let port = fdb.iter().find(|it| it.mac == mac && !it.on_device).unwrap_or_else(|| panic!("{mac}")).link;
     let links = node.net.links.known_mut().unwrap();
@@ -206,8 +212,11 @@ fn socket(protocol: Protocol, port: u16) -> Socket {
 fn every_promise_is_kept_and_nothing_is_unknown(name: &str) {
     let mut snapshot = sample(name);
     // A pod's number for its node's namespace is 0.
-    let homes: Vec<(PodName, NodeName)> =
-        snapshot.pods.iter().filter_map(|(name, pod)| Some((name.clone(), pod.known()?.node.clone()))).collect();
+    let homes: Vec<(PodName, NodeName)> = snapshot
+        .pods
+        .iter()
+        .filter_map(|(name, pod)| Some((name.clone(), pod.known()?.node.clone())))
+        .collect();
     for (pod, node) in homes {
         let net = snapshot.net_mut(&Place::Pod(pod)).unwrap();
         net.namespaces = Observed::Known(BTreeMap::from([(0, Place::Node(node))]));
@@ -219,11 +228,28 @@ fn every_promise_is_kept_and_nothing_is_unknown(name: &str) {
     let mut wrong = Vec::new();
     for (promise, result) in contract.promises.iter().zip(&verification.results) {
         if result.state != State::Kept {
-            let why: Vec<String> = result.blockers.iter().map(|it| format!("{} ({})", it.element, it.note())).collect();
-            wrong.push(format!("{:?} {} → {} {}: {why:?} {:?}", result.state, promise.from, promise.to, promise.protocol(), result.assumptions));
-            if wrong.len() == 1 && let hopwise_dataplane::Check::Flow { flow, .. } = &promise.check {
+            let why: Vec<String> =
+                result.blockers.iter().map(|it| format!("{} ({})", it.element, it.note())).collect();
+            wrong.push(format!(
+                "{:?} {} → {} {}: {why:?} {:?}",
+                result.state,
+                promise.from,
+                promise.to,
+                promise.protocol(),
+                result.assumptions
+            ));
+            if wrong.len() == 1
+                && let hopwise_dataplane::Check::Flow { flow, .. } = &promise.check
+            {
                 for hop in &trace(&network, flow).representative().hops {
-                    println!("{} {:?} {} {} {}", hop.leg, hop.stage, hop.place.as_ref().map_or(String::new(), ToString::to_string), hop.note, hop.element.as_ref().map_or(String::new(), ToString::to_string));
+                    println!(
+                        "{} {:?} {} {} {}",
+                        hop.leg,
+                        hop.stage,
+                        hop.place.as_ref().map_or(String::new(), ToString::to_string),
+                        hop.note,
+                        hop.element.as_ref().map_or(String::new(), ToString::to_string)
+                    );
                 }
             }
         }

@@ -13,7 +13,8 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         let net = &node.net;
         wanted(intent, &place, net, "lo", loopback(net), Basis::Default, found);
         if let Some(uplink) = intent.uplinks.get(name) {
-            let internal: Vec<_> = intent.snapshot.cluster.node(name).into_iter().flat_map(|it| it.internal_ips()).collect();
+            let internal: Vec<_> =
+                intent.snapshot.cluster.node(name).into_iter().flat_map(|it| it.internal_ips()).collect();
             let own = uplink.addresses.iter().copied().filter(|it| internal.contains(&it.addr()));
             wanted(intent, &place, net, &uplink.name, own.collect(), Basis::Api, found);
         }
@@ -68,11 +69,8 @@ fn wanted(
         let mut actions = Vec::new();
         let verify = format!("ip addr show dev {link}");
         if let Some(held) = held {
-            let change = Change::AddressRemoved {
-                place: place.clone(),
-                link: link.to_owned(),
-                address: held.address,
-            };
+            let change =
+                Change::AddressRemoved { place: place.clone(), link: link.to_owned(), address: held.address };
             actions.push(Action::change(change, intent.snapshot, Risk::Disruptive, &*verify));
         }
         let change = Change::AddressAdded { place: place.clone(), link: link.to_owned(), address };
@@ -121,7 +119,9 @@ fn strangers(
 fn owner_of(intent: &Intent<'_>, address: std::net::IpAddr) -> Option<Place> {
     let cluster = &intent.snapshot.cluster;
     let mut all_pods = cluster.pods.known().into_iter().flatten();
-    if let Some(pod) = all_pods.find(|it| !it.spec.host_network && it.is_running() && it.ips().contains(&address)) {
+    if let Some(pod) =
+        all_pods.find(|it| !it.spec.host_network && it.is_running() && it.ips().contains(&address))
+    {
         return Some(Place::Pod(pod.name()));
     }
     let mut all_nodes = cluster.nodes.known().into_iter().flatten();

@@ -103,14 +103,21 @@ fn of_pods(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         let usual = if is_default { node_file(intent, &pod.node, &own).or(usual) } else { usual };
         let Some(usual) = usual.filter(|it| *it != own && !it.trim().is_empty()) else { continue };
         let place = Place::Pod(name.clone());
-        let change = Change::FileWritten { place: place.clone(), path: RESOLV_CONF.to_owned(), content: usual };
+        let change =
+            Change::FileWritten { place: place.clone(), path: RESOLV_CONF.to_owned(), content: usual };
         let told = format!("kubectl -n {} delete pod {}", name.namespace, name.name);
         let action = Action::change(change, intent.snapshot, Risk::Restart, format!("cat {RESOLV_CONF}"));
         found.push(Deviation {
             element: Element::file(&place, RESOLV_CONF),
             place: place.clone(),
             aspect: Aspect::Resolver,
-            observed: listed(&ResolvConf::parse(own.as_bytes()).nameservers.iter().map(|it| it.address).collect::<Vec<_>>()),
+            observed: listed(
+                &ResolvConf::parse(own.as_bytes())
+                    .nameservers
+                    .iter()
+                    .map(|it| it.address)
+                    .collect::<Vec<_>>(),
+            ),
             expected: "what kubelet writes".to_owned(),
             basis: Basis::Twins,
             source: RESOLV_CONF.to_owned(),
@@ -131,5 +138,6 @@ fn node_file(intent: &Intent<'_>, node: &NodeName, own: &str) -> Option<String> 
         return None;
     }
     let of_node = intent.snapshot.nodes.get(node).and_then(Observed::known).and_then(text).filter(has_server);
-    of_node.or_else(|| twins::majority(nodes(intent.snapshot).filter_map(|(_, it)| text(it)).filter(has_server)))
+    of_node
+        .or_else(|| twins::majority(nodes(intent.snapshot).filter_map(|(_, it)| text(it)).filter(has_server)))
 }

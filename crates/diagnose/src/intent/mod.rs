@@ -11,8 +11,8 @@ mod files;
 mod links;
 mod neighbours;
 mod ports;
-pub(crate) mod rules;
 mod routes;
+pub(crate) mod rules;
 mod sockets;
 mod sysctls;
 mod traffic_control;
@@ -60,6 +60,8 @@ pub enum Aspect {
     Queue,
     /// A traffic control filter.
     TcFilter,
+    /// A BPF program on an interface.
+    Program,
     /// A setting of a tunnel device.
     Tunnel,
     /// An IPsec policy.

@@ -42,11 +42,14 @@ fn owners(intent: &Intent<'_>) -> BTreeMap<std::net::IpAddr, Vec<Mac>> {
 fn of_flannel(intent: &Intent<'_>, node: &NodeName, place: &Place, net: &NetNs, found: &mut Vec<Deviation>) {
     let Some(flannel) = intent.flannel.get(node) else { return };
     for wanted in &flannel.neighbours {
-        let (Some(neighbours), Some(link)) = (net.neighbours.known(), net.link(&wanted.device)) else { continue };
+        let (Some(neighbours), Some(link)) = (net.neighbours.known(), net.link(&wanted.device)) else {
+            continue;
+        };
         if !link.is_up() {
             continue;
         }
-        let entry = neighbours.iter().find(|it| it.link == link.index && it.address == wanted.address && !it.proxy);
+        let entry =
+            neighbours.iter().find(|it| it.link == link.index && it.address == wanted.address && !it.proxy);
         let is_right = entry.is_some_and(|it| it.mac == Some(wanted.mac) && it.state.is_valid());
         if is_right {
             continue;
@@ -88,7 +91,8 @@ fn of_flannel(intent: &Intent<'_>, node: &NodeName, place: &Place, net: &NetNs, 
             mac: wanted.mac,
             remote: Some(wanted.remote),
         };
-        let observed = entry.and_then(|it| it.remote).map_or_else(|| "missing".to_owned(), |it| format!("dst {it}"));
+        let observed =
+            entry.and_then(|it| it.remote).map_or_else(|| "missing".to_owned(), |it| format!("dst {it}"));
         found.push(Deviation {
             element: Element::fdb(place, &wanted.device, wanted.mac),
             place: place.clone(),
@@ -118,7 +122,9 @@ fn strangers(
     for entry in net.neighbours.known().into_iter().flatten() {
         let link = devices::name_at(net, entry.link);
         let is_flannels = devices::link_at(net, entry.link).is_some_and(|it| it.kind == "vxlan");
-        if is_flannels && intent.flannel.values().any(|it| it.neighbours.iter().any(|n| n.address == entry.address)) {
+        if is_flannels
+            && intent.flannel.values().any(|it| it.neighbours.iter().any(|n| n.address == entry.address))
+        {
             continue;
         }
         let Some(mac) = entry.mac.filter(|_| entry.state.is_valid() && !entry.proxy) else { continue };
@@ -128,7 +134,8 @@ fn strangers(
         if right.is_empty() || right.contains(&mac) {
             continue;
         }
-        let change = Change::NeighbourRemoved { place: place.clone(), link: link.clone(), address: entry.address };
+        let change =
+            Change::NeighbourRemoved { place: place.clone(), link: link.clone(), address: entry.address };
         found.push(Deviation {
             element: Element::neighbour(place, &link, entry.address),
             place: place.clone(),
@@ -152,7 +159,9 @@ fn learned_elsewhere(intent: &Intent<'_>, place: &Place, address: std::net::IpAd
     let others = nodes(intent.snapshot).filter(|(name, _)| Place::Node((*name).clone()) != *place);
     let entries = others.flat_map(|(_, it)| it.net.neighbours.known().into_iter().flatten());
     let learned = entries.filter(|it| {
-        it.address == address && it.state.is_valid() && it.state != hopwise_snapshot::NeighbourState::Permanent
+        it.address == address
+            && it.state.is_valid()
+            && it.state != hopwise_snapshot::NeighbourState::Permanent
     });
     learned.filter_map(|it| it.mac).collect()
 }
@@ -162,7 +171,9 @@ fn static_stations(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut 
     for entry in net.fdb.known().into_iter().flatten() {
         let Some(link) = devices::link_at(net, entry.link) else { continue };
         let is_set = entry.state == FdbState::Static
-            || (entry.state == FdbState::Permanent && link.mac != Some(entry.mac) && !entry.mac.is_multicast());
+            || (entry.state == FdbState::Permanent
+                && link.mac != Some(entry.mac)
+                && !entry.mac.is_multicast());
         let is_own = net.links.known().into_iter().flatten().any(|it| it.mac == Some(entry.mac));
         if entry.on_device || !is_set || is_own || link.master.is_none() {
             continue;

@@ -15,7 +15,9 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             let bridge = devices::name_at(net, master);
             let is_pods = devices::is_veth_of_pod(net, link) && intent.bridge() == Some(&bridge);
             let hairpin = is_pods && intent.cni.as_ref().is_some_and(|it| it.hairpin);
-            let works = link.is_up() && link.has_carrier() && devices::link_at(net, master).is_some_and(|it| it.is_up());
+            let works = link.is_up()
+                && link.has_carrier()
+                && devices::link_at(net, master).is_some_and(|it| it.is_up());
             for (attribute, observed, expected) in differences(setting, hairpin, works) {
                 let element = Element::bridge_port(&place, &bridge, &link.name, attribute);
                 let change = Change::BridgePort {

@@ -98,7 +98,9 @@ fn default_route(intent: &Intent<'_>, name: &NodeName, net: &NetNs) -> Vec<Wante
             let mut defaults: Vec<&Route> = routes
                 .iter()
                 .filter(|it| it.table == tables::MAIN && it.destination.prefix_len() == 0)
-                .filter(|it| matches!(it.destination, IpNet::V6(_)) == is_ipv6 && it.kind == RouteKind::Unicast)
+                .filter(|it| {
+                    matches!(it.destination, IpNet::V6(_)) == is_ipv6 && it.kind == RouteKind::Unicast
+                })
                 .collect();
             defaults.sort_by_key(|it| it.metric);
             let hop = defaults.first()?.next_hops.first()?;
@@ -107,7 +109,10 @@ fn default_route(intent: &Intent<'_>, name: &NodeName, net: &NetNs) -> Vec<Wante
         let all: Vec<_> = nodes(intent.snapshot).map(|(_, node)| of(&node.net)).collect();
         let Some(Some((link, via, metric))) = twins::majority(all) else { continue };
         // Two nodes without the route that a third one has are no reason to give it to them.
-        if nodes(intent.snapshot).count() < 2 || net.link(&link).is_none() || !intent.uplinks.contains_key(name) {
+        if nodes(intent.snapshot).count() < 2
+            || net.link(&link).is_none()
+            || !intent.uplinks.contains_key(name)
+        {
             continue;
         }
         let text = if is_ipv6 { "::/0" } else { "0.0.0.0/0" };
@@ -136,7 +141,11 @@ fn compare(intent: &Intent<'_>, place: &Place, net: &NetNs, wanted: &[Wanted], f
             place: place.clone(),
             aspect: Aspect::Route,
             observed: like.first().map_or_else(|| "missing".to_owned(), |it| text(net, it)),
-            expected: spec.words("")[..].join(" ").replacen("ip -6 route  ", "", 1).replacen("ip route  ", "", 1),
+            expected: spec.words("")[..].join(" ").replacen("ip -6 route  ", "", 1).replacen(
+                "ip route  ",
+                "",
+                1,
+            ),
             basis: *basis,
             source: if is_local { "ip route show table local" } else { "ip route" }.to_owned(),
             repair: Repair::one(Action::change(
@@ -151,7 +160,8 @@ fn compare(intent: &Intent<'_>, place: &Place, net: &NetNs, wanted: &[Wanted], f
 }
 
 fn is_like(route: &Route, spec: &RouteSpec) -> bool {
-    let metric = if spec.metric == 0 && spec.destination.addr().is_ipv6() { [0, 1024] } else { [spec.metric; 2] };
+    let metric =
+        if spec.metric == 0 && spec.destination.addr().is_ipv6() { [0, 1024] } else { [spec.metric; 2] };
     route.table == spec.table && route.destination == spec.destination && metric.contains(&route.metric)
 }
 

@@ -92,7 +92,8 @@ fn without_counters(text: &str) -> String {
 /// Whose rule it is, by its chain or by where it jumps to.
 pub(crate) fn owner(chain: &str, rule: &str) -> Option<Controller> {
     let is_flannels = chain.starts_with("FLANNEL-") || rule.contains("-j FLANNEL-");
-    let is_kubelets = chain == "KUBE-FIREWALL" || rule.ends_with("-j KUBE-FIREWALL") || chain.starts_with("KUBE-KUBELET");
+    let is_kubelets =
+        chain == "KUBE-FIREWALL" || rule.ends_with("-j KUBE-FIREWALL") || chain.starts_with("KUBE-KUBELET");
     match (is_flannels, is_kubelets) {
         (true, _) => Some(Controller::Flannel),
         (false, true) => None,
@@ -123,7 +124,8 @@ fn compare(
     let mut n_expected: BTreeMap<(&str, Controller), usize> = BTreeMap::new();
     for (table, chain, wanted) in expected.chains() {
         let held = actual.chain(table, chain);
-        let held_rules: BTreeSet<&str> = held.into_iter().flat_map(|it| &it.rules).map(String::as_str).collect();
+        let held_rules: BTreeSet<&str> =
+            held.into_iter().flat_map(|it| &it.rules).map(String::as_str).collect();
         for (at, rule) in wanted.rules.iter().enumerate() {
             let Some(owner) = owner(chain, rule) else { continue };
             *n_expected.entry((table, owner)).or_default() += 1;

@@ -8,7 +8,8 @@ use super::{Aspect, Basis, Deviation, Intent, pods};
 
 pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
     for (name, pod) in pods(intent.snapshot) {
-        let (Some(object), Some(sockets)) = (intent.snapshot.cluster.pod(name), pod.net.sockets.known()) else {
+        let (Some(object), Some(sockets)) = (intent.snapshot.cluster.pod(name), pod.net.sockets.known())
+        else {
             continue;
         };
         let place = Place::Pod(name.clone());
@@ -19,7 +20,9 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
                 Protocol::Sctp => continue,
             };
             let on_port = |it: &&hopwise_snapshot::Socket| {
-                it.protocol == protocol && it.port == port.container_port && it.state != SocketState::Connected
+                it.protocol == protocol
+                    && it.port == port.container_port
+                    && it.state != SocketState::Connected
             };
             let mut bound = sockets.iter().filter(on_port);
             if bound.clone().any(|it| !it.address.is_loopback()) {
@@ -34,7 +37,8 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
                 protocol: word.to_owned(),
                 port: port.container_port,
             };
-            let told = format!("see to the program of {name} that should listen on {word} {}", port.container_port);
+            let told =
+                format!("see to the program of {name} that should listen on {word} {}", port.container_port);
             found.push(Deviation {
                 element: Element::socket(&place, word, port.container_port),
                 place: place.clone(),

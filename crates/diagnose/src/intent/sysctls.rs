@@ -65,7 +65,8 @@ fn deviation(
 
 fn has_pods(intent: &Intent<'_>, node: &NodeName, is_ipv6: bool) -> bool {
     let all = intent.snapshot.cluster.pods.known().into_iter().flatten();
-    let mut here = all.filter(|it| it.spec.node_name.as_deref() == Some(node.as_str()) && !it.spec.host_network);
+    let mut here =
+        all.filter(|it| it.spec.node_name.as_deref() == Some(node.as_str()) && !it.spec.host_network);
     here.any(|it| it.ips().iter().any(|ip| ip.is_ipv6() == is_ipv6))
 }
 
@@ -119,8 +120,12 @@ fn compared(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
     let of_pods: Vec<(Place, &NetNs)> =
         pods(intent.snapshot).map(|(name, it)| (Place::Pod(name.clone()), &it.net)).collect();
     for kind in [of_nodes, of_pods] {
-        let keys: BTreeSet<&SysctlKey> =
-            kind.iter().filter_map(|(_, net)| values(net)).flat_map(BTreeMap::keys).filter(|it| matters(it)).collect();
+        let keys: BTreeSet<&SysctlKey> = kind
+            .iter()
+            .filter_map(|(_, net)| values(net))
+            .flat_map(BTreeMap::keys)
+            .filter(|it| matters(it))
+            .collect();
         for key in keys {
             compare(intent, &kind, key, found);
         }

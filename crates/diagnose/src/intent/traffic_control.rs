@@ -1,4 +1,4 @@
-//! Queueing disciplines, filters, IPsec policies: none of them is a cluster's own.
+//! Queueing disciplines, filters, programs, IPsec policies: none of them is a cluster's own.
 
 use hopwise_change::Change;
 use hopwise_repair::{Action, Repair, Risk};
@@ -35,7 +35,7 @@ fn of_namespace(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut Vec
         found.push(Deviation {
             element: Element::tc(place, &link, &filter.direction, filter.priority),
             place: place.clone(),
-            aspect: Aspect::TcFilter,
+            aspect: if filter.kind == "bpf" { Aspect::Program } else { Aspect::TcFilter },
             observed: format!("{} filter", filter.kind),
             expected: "no filter".to_owned(),
             basis: Basis::Default,
@@ -46,6 +46,21 @@ fn of_namespace(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut Vec
                 Risk::Disruptive,
                 format!("tc filter show dev {link} {}", filter.direction),
             )),
+        });
+    }
+    for link in net.links.known().into_iter().flatten() {
+        let Some(xdp) = &link.xdp else { continue };
+        let change = Change::XdpRemoved { place: place.clone(), link: link.name.clone() };
+        let verify = format!("ip link show dev {}", link.name);
+        found.push(Deviation {
+            element: Element::xdp(place, &link.name),
+            place: place.clone(),
+            aspect: Aspect::Program,
+            observed: format!("program {} ({})", xdp.program, xdp.mode),
+            expected: "no program".to_owned(),
+            basis: Basis::Default,
+            source: "ip -d link".to_owned(),
+            repair: Repair::one(Action::change(change, intent.snapshot, Risk::Disruptive, verify)),
         });
     }
     for policy in net.xfrm_policies.known().into_iter().flatten() {
@@ -70,8 +85,7 @@ fn of_namespace(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut Vec
 
 fn queue(intent: &Intent<'_>, place: &Place, net: &NetNs, qdisc: &Qdisc) -> Deviation {
     let link = devices::name_at(net, qdisc.link);
-    let change =
-        Change::QdiscRemoved { place: place.clone(), link: link.clone(), parent: "root".to_owned() };
+    let change = Change::QdiscRemoved { place: place.clone(), link: link.clone(), parent: "root".to_owned() };
     let limits = qdisc.token_bucket.map_or_else(String::new, |it| {
         format!(" rate {} B/s burst {} B limit {} B", it.rate, it.burst, it.limit)
     });

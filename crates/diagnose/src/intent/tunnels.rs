@@ -64,6 +64,11 @@ fn deviation(
         expected: expected.to_owned(),
         basis: Basis::Controller(Controller::Flannel),
         source: "ip -d link".to_owned(),
-        repair: Repair::one(Action::change(change, intent.snapshot, Risk::Restart, "ip -d link show type vxlan")),
+        repair: Repair::one(Action::change(
+            change,
+            intent.snapshot,
+            Risk::Restart,
+            "ip -d link show type vxlan",
+        )),
     }
 }

@@ -23,13 +23,16 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for blocker in case.blockers.keys() {
         let (BlockerKind::Filter(drop), Some(place)) = (&blocker.kind, &blocker.place) else { continue };
         let Some(name) = place.as_node() else { continue };
-        let is_forward = drop.position.is_none() && drop.base_chain == "FORWARD" && drop.tool.starts_with("ip");
+        let is_forward =
+            drop.position.is_none() && drop.base_chain == "FORWARD" && drop.tool.starts_with("ip");
         if !is_forward {
             continue;
         }
         suspects
             .report(&CAUSE, blocker.element.clone())
-            .says(format!("Node {name} drops forwarded packets by the policy of FORWARD: nothing accepts them before."))
+            .says(format!(
+                "Node {name} drops forwarded packets by the policy of FORWARD: nothing accepts them before."
+            ))
             .because([Evidence {
                 element: blocker.element.clone(),
                 observed: "DROP".to_owned(),
@@ -43,7 +46,8 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
 /// The network plugin's own accepts if they are what is missing; else the policy.
 fn repair(case: &Case<'_>, place: &Place, drop: &FilterDrop) -> Repair {
     let flannel = Basis::Controller(Controller::Flannel);
-    let owned = case.deviations.iter().filter(|it| matches!(it.aspect, Aspect::OwnedRule | Aspect::OwnedTable));
+    let owned =
+        case.deviations.iter().filter(|it| matches!(it.aspect, Aspect::OwnedRule | Aspect::OwnedTable));
     let table = Element::iptables_table(place, &drop.tool, &drop.table);
     let mut lost = owned.filter(|it| it.basis == flannel && table.covers(&it.element));
     if let Some(deviation) = lost.next() {

@@ -16,11 +16,14 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for deviation in case.deviating(Aspect::OwnedRule) {
-        let is_masquerade = deviation.expected.contains("-j MASQUERADE") || deviation.expected.contains("-j FLANNEL-POSTRTG");
+        let is_masquerade =
+            deviation.expected.contains("-j MASQUERADE") || deviation.expected.contains("-j FLANNEL-POSTRTG");
         let Some(name) = deviation.place.as_node().filter(|_| is_masquerade) else { continue };
         suspects
             .report(&CAUSE, deviation.element.clone())
-            .says(format!("Node {name} lets pods' packets out with addresses that nobody outside can answer."))
+            .says(format!(
+                "Node {name} lets pods' packets out with addresses that nobody outside can answer."
+            ))
             .because([deviation.evidence()])
             .repaired_by(deviation.repair.clone());
     }

@@ -24,7 +24,8 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
             .deviating(Aspect::Resolver)
             .filter(is_empty)
             .filter(|it| {
-                let pod = it.place.as_pod().and_then(|pod| case.snapshot.pods.get(pod)).and_then(Observed::known);
+                let pod =
+                    it.place.as_pod().and_then(|pod| case.snapshot.pods.get(pod)).and_then(Observed::known);
                 pod.is_some_and(|pod| pod.node == *name)
             })
             .collect();

@@ -18,7 +18,8 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for deviation in case.deviating(Aspect::Size) {
-        let (Ok(is), Ok(should)) = (deviation.observed.parse::<u32>(), deviation.expected.parse::<u32>()) else {
+        let (Ok(is), Ok(should)) = (deviation.observed.parse::<u32>(), deviation.expected.parse::<u32>())
+        else {
             continue;
         };
         let Place::Pod(name) = &deviation.place else { continue };

@@ -26,7 +26,9 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
         }
         suspects
             .report(&CAUSE, deviation.element.clone())
-            .says(format!("Node {name} drops what comes in by {link} and is not for itself, although it forwards."))
+            .says(format!(
+                "Node {name} drops what comes in by {link} and is not for itself, although it forwards."
+            ))
             .because([deviation.evidence()])
             .repaired_by(deviation.repair.clone());
     }

@@ -21,7 +21,9 @@ pub(super) static CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     let key = SysctlKey::from_dotted(KEY);
     for (name, node) in case.nodes().filter(|(name, _)| case.hosts_pods(name)) {
-        let Some(value) = node.net.sysctls.known().and_then(|it| it.get(&key).known().copied().map(str::to_owned)) else {
+        let Some(value) =
+            node.net.sysctls.known().and_then(|it| it.get(&key).known().copied().map(str::to_owned))
+        else {
             continue;
         };
         if value != "0" {

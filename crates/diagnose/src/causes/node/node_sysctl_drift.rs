@@ -53,7 +53,9 @@ fn usual_file(case: &Case<'_>, name: &NodeName, key: &SysctlKey) -> Option<Strin
     let others: Vec<Option<String>> = case
         .nodes()
         .filter(|(other, _)| *other != name)
-        .map(|(_, node)| boot::boot(node).known()?.decides(key).filter(|it| it.value == "1").map(|it| it.path.clone()))
+        .map(|(_, node)| {
+            boot::boot(node).known()?.decides(key).filter(|it| it.value == "1").map(|it| it.path.clone())
+        })
         .collect();
     if others.len() < 2 {
         return None;
@@ -71,8 +73,12 @@ fn report(
     since: Option<String>,
 ) {
     let place = Place::Node(name.clone());
-    let evidence =
-        Evidence { element: element.clone(), observed, expected: format!("{key} = 1"), source: "sysctl.d".to_owned() };
+    let evidence = Evidence {
+        element: element.clone(),
+        observed,
+        expected: format!("{key} = 1"),
+        source: "sysctl.d".to_owned(),
+    };
     suspects
         .report(&CAUSE, element)
         .says(format!("Node {name} has {key} = 1 now, and will not have it after the next boot."))

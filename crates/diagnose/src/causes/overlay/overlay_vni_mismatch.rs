@@ -24,7 +24,9 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
         let (is, should) = (&deviation.observed, &deviation.expected);
         suspects
             .report(&CAUSE, deviation.element.clone())
-            .says(format!("The tunnel {device} of node {name} has network identifier {is}, the others have {should}."))
+            .says(format!(
+                "The tunnel {device} of node {name} has network identifier {is}, the others have {should}."
+            ))
             .because([deviation.evidence()])
             .repaired_by(deviation.repair.clone());
     }

@@ -18,7 +18,8 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for deviation in case.deviating(Aspect::Route) {
-        let is_gone = deviation.observed == "missing" && deviation.basis == Basis::Controller(Controller::Flannel);
+        let is_gone =
+            deviation.observed == "missing" && deviation.basis == Basis::Controller(Controller::Flannel);
         let Some(name) = deviation.place.as_node().filter(|_| is_gone) else { continue };
         let range = deviation.element.parts()[2].clone();
         let owner = owner(case, &range).map_or_else(String::new, |it| format!(" of node {it}"));
