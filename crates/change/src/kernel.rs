@@ -271,7 +271,8 @@ fn add_address_routes(net: &mut NetNs, address: &Address) {
 }
 
 /// Takes an address from an interface, with the routes that were written for it (`fib_del_ifaddr`) and those
-/// that prefer it as a source (`fib_sync_down_addr`).
+/// that prefer it as a source (`fib_sync_down_addr`). With the last IPv4 address go all IPv4 routes over the
+/// interface (`fib_inetaddr_event`, net/ipv4/fib_frontend.c).
 pub(crate) fn remove_address(net: &mut NetNs, name: &str, address: IpNet) {
     let Some(index) = net.link(name).map(|it| it.index) else { return };
     let Some(addresses) = net.addresses.known_mut() else { return };
@@ -279,6 +280,8 @@ pub(crate) fn remove_address(net: &mut NetNs, name: &str, address: IpNet) {
     let own = address.addr();
     let is_shared = addresses.iter().any(|it| it.link == index && it.address.trunc() == address.trunc());
     let is_held = addresses.iter().any(|it| it.address.addr() == own);
+    let is_last =
+        own.is_ipv4() && !addresses.iter().any(|it| it.link == index && it.address.addr().is_ipv4());
     let broadcast = match address {
         IpNet::V4(net) => Some(IpNet::from(IpAddr::V4(net.broadcast()))),
         IpNet::V6(_) => None,
@@ -290,7 +293,11 @@ pub(crate) fn remove_address(net: &mut NetNs, name: &str, address: IpNet) {
         let is_prefix = it.protocol == PROTOCOL_KERNEL && it.destination == address.trunc() && by_link;
         let is_broadcast = it.kind == RouteKind::Broadcast && Some(it.destination) == broadcast && by_link;
         let prefers = it.preferred_source == Some(own) && !is_held && it.kind != RouteKind::Local;
-        !(is_own || (is_prefix && !is_shared) || (is_broadcast && !is_shared) || prefers)
+        let is_cut = is_last
+            && matches!(it.destination, IpNet::V4(_))
+            && !it.next_hops.is_empty()
+            && it.next_hops.iter().all(|hop| hop.link == Some(index));
+        !(is_own || (is_prefix && !is_shared) || (is_broadcast && !is_shared) || prefers || is_cut)
     });
 }
 

@@ -62,6 +62,10 @@ fn wanted(
 ) {
     let (Some(addresses), Some(device)) = (net.addresses.known(), net.link(link)) else { return };
     for address in expected {
+        // An interface that is switched off loses its IPv6 addresses: that is no fault of its own.
+        if address.addr().is_ipv6() && !device.is_up() {
+            continue;
+        }
         let held = addresses.iter().find(|it| it.link == device.index && it.address.addr() == address.addr());
         if held.is_some_and(|it| it.address == address && it.is_usable()) {
             continue;

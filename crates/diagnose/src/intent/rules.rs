@@ -103,6 +103,8 @@ pub(crate) fn owner(chain: &str, rule: &str) -> Option<Controller> {
 
 /// A rule of the cluster's that is missing.
 struct Missing<'r> {
+    /// Who would have written it.
+    owner: Controller,
     chain: &'r str,
     /// Its place in its chain, from 1.
     position: usize,
@@ -120,50 +122,74 @@ fn compare(
     actual: &Ruleset,
     found: &mut Vec<Deviation>,
 ) {
-    let mut missing: BTreeMap<(&str, Controller), Vec<Missing<'_>>> = BTreeMap::new();
-    let mut n_expected: BTreeMap<(&str, Controller), usize> = BTreeMap::new();
+    let mut missing: BTreeMap<&str, Vec<Missing<'_>>> = BTreeMap::new();
+    let mut n_expected: BTreeMap<&str, usize> = BTreeMap::new();
     for (table, chain, wanted) in expected.chains() {
         let held = actual.chain(table, chain);
         let held_rules: BTreeSet<&str> =
             held.into_iter().flat_map(|it| &it.rules).map(String::as_str).collect();
         for (at, rule) in wanted.rules.iter().enumerate() {
             let Some(owner) = owner(chain, rule) else { continue };
-            *n_expected.entry((table, owner)).or_default() += 1;
+            *n_expected.entry(table).or_default() += 1;
             if !held_rules.contains(rule.as_str()) {
-                let lost = Missing { chain, position: at + 1, rule, is_with_chain: held.is_none() };
-                missing.entry((table, owner)).or_default().push(lost);
+                let lost = Missing { owner, chain, position: at + 1, rule, is_with_chain: held.is_none() };
+                missing.entry(table).or_default().push(lost);
             }
         }
     }
-    for ((table, controller), lost) in missing {
-        let n_all = n_expected.get(&(table, controller)).copied().unwrap_or(0);
-        let is_emptied = lost.len() >= MANY || lost.iter().any(|it| it.is_with_chain);
-        let change = Change::Resynced { node: node.clone(), controller };
-        let action = |verify: String| Action::change(change.clone(), intent.snapshot, Risk::Restart, verify);
-        if is_emptied {
-            found.push(Deviation {
-                element: Element::iptables_table(place, tool, table),
-                place: place.clone(),
-                aspect: Aspect::OwnedTable,
-                observed: format!("{} of {n_all} rules of {controller} are missing", lost.len()),
-                expected: format!("{n_all} rules"),
-                basis: Basis::Controller(controller),
-                source: format!("{tool}-save -t {table}"),
-                repair: Repair::one(action(format!("{tool} -t {table} -S"))),
-            });
+    for (table, lost) in missing {
+        let n_all = n_expected.get(table).copied().unwrap_or(0);
+        if lost.len() >= MANY || lost.iter().any(|it| it.is_with_chain) {
+            found.push(emptied(intent, node, place, tool, table, &lost, n_all));
             continue;
         }
         for it in lost {
+            let verify = format!("{tool} -t {table} -S {}", it.chain);
             found.push(Deviation {
                 element: Element::iptables_rule(place, tool, table, it.chain, it.position),
                 place: place.clone(),
                 aspect: Aspect::OwnedRule,
                 observed: "missing".to_owned(),
                 expected: format!("-A {} {}", it.chain, it.rule),
-                basis: Basis::Controller(controller),
+                basis: Basis::Controller(it.owner),
                 source: format!("{tool}-save -t {table}"),
-                repair: Repair::one(action(format!("{tool} -t {table} -S {}", it.chain))),
+                repair: Repair::one(resync(intent, node, it.owner, verify)),
             });
         }
     }
+}
+
+/// A table that lost so much that it is at fault as a whole.
+fn emptied(
+    intent: &Intent<'_>,
+    node: &NodeName,
+    place: &Place,
+    tool: &str,
+    table: &str,
+    lost: &[Missing<'_>],
+    n_all: usize,
+) -> Deviation {
+    let owners: BTreeSet<Controller> = lost.iter().map(|it| it.owner).collect();
+    let names: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    let verify = format!("{tool} -t {table} -S");
+    let actions = owners.iter().map(|it| resync(intent, node, *it, verify.clone())).collect();
+    Deviation {
+        element: Element::iptables_table(place, tool, table),
+        place: place.clone(),
+        aspect: Aspect::OwnedTable,
+        observed: format!("{} of {n_all} rules of {} are missing", lost.len(), names.join(" and ")),
+        expected: format!("{n_all} rules"),
+        basis: Basis::Controller(lost[0].owner),
+        source: format!("{tool}-save -t {table}"),
+        repair: Repair { actions },
+    }
+}
+
+fn resync(intent: &Intent<'_>, node: &NodeName, controller: Controller, verify: String) -> Action {
+    Action::change(
+        Change::Resynced { node: node.clone(), controller },
+        intent.snapshot,
+        Risk::Restart,
+        verify,
+    )
 }

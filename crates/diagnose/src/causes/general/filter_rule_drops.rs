@@ -34,11 +34,13 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
 /// A policy lets pass again. A rule of a controller stays: only what nobody of the cluster wrote is deleted.
 fn repair(case: &Case<'_>, blocker: &Blocker) -> Option<Repair> {
     let (BlockerKind::Filter(drop), Some(place)) = (&blocker.kind, &blocker.place) else { return None };
-    if drop.position.is_some() {
-        return None;
-    }
+    drop.position.is_none().then(|| open_policy(case, place, drop))
+}
+
+/// Lets the policy of the chain pass again what its rules do not decide.
+pub(in crate::causes) fn open_policy(case: &Case<'_>, place: &Place, drop: &FilterDrop) -> Repair {
     let (change, verify) = policy(place, drop);
-    Some(Repair::one(Action::change(change, case.snapshot, Risk::Disruptive, verify)))
+    Repair::one(Action::change(change, case.snapshot, Risk::Disruptive, verify))
 }
 
 fn policy(place: &Place, drop: &FilterDrop) -> (Change, String) {
