@@ -31,6 +31,11 @@ impl Bench {
         Self { router, connections: Connections::default(), ruleset, counters }
     }
 
+    /// Reads the rules again, whose sets may have changed.
+    pub(crate) fn reads_again(&mut self) {
+        self.ruleset = read();
+    }
+
     /// Sends a packet that the router forwards or receives, and compares.
     #[track_caller]
     pub(crate) fn sends(&mut self, packet: &Packet) -> Trace {

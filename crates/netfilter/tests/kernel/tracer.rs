@@ -72,12 +72,20 @@ fn is_own(address: IpAddr) -> bool {
 
 /// A device of the router.
 fn device(name: &'static str) -> Device<'static> {
+    if name == "lo" {
+        return Device::named(name);
+    }
     Device { name, index: None, kind: Observed::Known("veth"), hardware_type: Some(1), group: Some(0) }
 }
 
 /// The device that leads to an address.
 fn device_to(address: IpAddr) -> &'static str {
     if is_left(address) { "left" } else { "right" }
+}
+
+/// The device that what the router sends to an address leaves by.
+fn way_to(address: IpAddr) -> &'static str {
+    if is_own(address) { "lo" } else { device_to(address) }
 }
 
 /// The connections of a router.
@@ -154,13 +162,22 @@ impl Walk<'_> {
     fn whole_way(&mut self, packet: &Packet, is_local: bool) -> Verdict {
         if is_local {
             self.view.owner = Some(Owner { uid: Some(0), gid: Some(0), ..Owner::default() });
-            self.view.output = Some(device(device_to(packet.to)));
+            self.view.output = Some(device(way_to(packet.to)));
             let verdict = self.hook(Hook::Output);
             if verdict != Verdict::Accept {
                 return verdict;
             }
-            self.view.output = Some(device(device_to(self.destination())));
-            return self.last_hook(Hook::Postrouting);
+            self.view.output = Some(device(way_to(self.destination())));
+            let verdict = self.last_hook(Hook::Postrouting);
+            if verdict != Verdict::Accept || !is_own(self.destination()) {
+                return verdict;
+            }
+            // It comes in again with the connection that it has.
+            self.is_new = false;
+            self.view.owner = None;
+            self.view.input = self.view.output.take();
+            let verdict = self.hook(Hook::Prerouting);
+            return if verdict == Verdict::Accept { self.hook(Hook::Input) } else { verdict };
         }
         let net = if is_left(packet.from) { 1 } else { 2 };
         self.view.input = Some(device(device_to(packet.from)));
