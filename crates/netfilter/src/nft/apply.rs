@@ -10,7 +10,7 @@ use hopwise_snapshot::{Mac, Observed};
 use super::{
     elements::{Data, bounds},
     expression::{Datum, Expression},
-    fields::Field,
+    fields::{Base, Field},
     statement::{Nat, Statement, Verdict as Word},
     worth::{Stop, Worth, draw, elements_of, look_up, merge},
 };
@@ -215,10 +215,13 @@ fn mangle<'r>(key: &'r Expression, to: &'r Expression, stage: &mut Stage<'r, '_,
     {
         return clamp(to, stage);
     }
-    if let Expression::Field(field) = key
-        && !field.demand.is_met(&stage.scene())
-    {
-        return Flow::Break;
+    if let Expression::Field(field) = key {
+        // Writing, unlike reading, minds fragments (`nft_payload_set_eval`).
+        let is_headless = field.base == Base::Transport
+            && stage.view.header().is_some_and(crate::IpHeader::is_later_fragment);
+        if is_headless || !field.demand.is_met(&stage.scene()) {
+            return Flow::Break;
+        }
     }
     let worth = match value(to, stage) {
         Ok(worth) => worth,
