@@ -92,10 +92,6 @@ impl LabDirectory {
         &self.name
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// What the lab consists of, for those who open it.
     pub(crate) fn state(&self) -> PathBuf {
         self.path.join("lab.json")
@@ -253,7 +249,7 @@ mod tests {
         let (a, b) = (labs.lab(&"a".parse().unwrap()), labs.lab(&"b".parse().unwrap()));
         let _claims = (a.claim().unwrap(), b.claim().unwrap());
         a.remove().unwrap();
-        assert!(b.path().exists());
+        assert!(b.path.exists());
         b.remove().unwrap();
         assert!(!labs.path().exists());
     }

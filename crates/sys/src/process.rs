@@ -248,6 +248,39 @@ pub fn poll(files: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<V
     Ok(polled.iter().enumerate().filter(|(_, it)| is_ready(it)).map(|(index, _)| index).collect())
 }
 
+/// Ends all other processes of the process namespace whose first process this one is, and waits until they are gone.
+///
+/// Refused (`EPERM`) to any other process: it would end strangers.
+pub fn end_all_others() -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(Errno::EPERM.into());
+    }
+    loop {
+        // ESRCH: there are none left. One that was just forked is met in the next round.
+        let killed = nix::sys::signal::kill(Pid::from_raw(-1), Signal::SIGKILL);
+        match reap(true) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                return match killed {
+                    Ok(()) | Err(Errno::ESRCH) => Ok(()),
+                    Err(error) => Err(error.into()),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until the number of the process `pid`, which has ended, is free again, or until `deadline`.
+///
+/// It is free when the process's parent has taken note; where that is the machine's first process, as soon as it cares.
+pub fn wait_for_reaping(pid: u32, deadline: Instant) {
+    let path = format!("/proc/{pid}");
+    while Path::new(&path).exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Sends `SIGKILL`.
 pub fn kill(pid: u32) -> io::Result<()> {
     nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).map_err(io::Error::from)

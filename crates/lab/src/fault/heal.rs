@@ -18,29 +18,37 @@ use crate::{Controller, Lab, LabError, MemberKind, control::Request};
 pub fn heal(lab: &Lab) -> Result<Vec<String>, LabError> {
     let _only_one = alone(lab)?;
     let journal = Journal::read(lab)?;
+    let undo = || journal.entries.iter().rev().flat_map(|it| it.undo.iter().rev());
     let mut rebuilt = BTreeSet::new();
     let mut flannels = BTreeSet::new();
     let mut restarted = BTreeSet::new();
-    for undo in journal.entries.iter().rev().flat_map(|it| it.undo.iter().rev()) {
-        match undo {
+    for it in undo() {
+        match it {
+            Undo::Rebuild { member } => drop(rebuilt.insert(member.clone())),
+            Undo::Flannel { node } => drop(flannels.insert(node.clone())),
+            Undo::Restart(pod) => drop(restarted.insert(pod.clone())),
+            Undo::Sysctl { .. } | Undo::File { .. } | Undo::Checkpoint { .. } => {}
+        }
+    }
+    // First the interfaces, then their switches.
+    for member in in_order(lab, &rebuilt) {
+        lab.ask(&Request::Rebuild { member })?;
+    }
+    for it in undo() {
+        match it {
             Undo::Sysctl { member, key, value } => {
-                // Of an interface that is gone: it comes back with its switches.
+                // An interface that somebody else took away has none any more.
                 drop(checkpoint::set_switch(lab.member(member)?, key, value));
             }
             Undo::File { member, path, content } => {
                 checkpoint::set_file(lab.member(member)?, path, content.as_deref())?;
             }
-            Undo::Rebuild { member } => drop(rebuilt.insert(member.clone())),
-            Undo::Flannel { node } => drop(flannels.insert(node.clone())),
-            Undo::Restart(pod) => drop(restarted.insert(pod.clone())),
-        }
-    }
-    for member in in_order(lab, &rebuilt) {
-        lab.ask(&Request::Rebuild { member })?;
-    }
-    for member in &rebuilt {
-        if let Some(checkpoint) = journal.checkpoints.get(member) {
-            checkpoint.restore(lab.member(member)?)?;
+            Undo::Checkpoint { member } => {
+                if let Some(checkpoint) = journal.checkpoints.get(member) {
+                    checkpoint.restore(lab.member(member)?)?;
+                }
+            }
+            Undo::Rebuild { .. } | Undo::Flannel { .. } | Undo::Restart(_) => {}
         }
     }
     for node in &lab.layout().nodes {

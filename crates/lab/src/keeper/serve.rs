@@ -66,7 +66,11 @@ impl Keeper {
 
     fn execute(&mut self, request: Request) -> Result<Response, LabError> {
         match request {
-            Request::Down => self.directory.remove()?,
+            Request::Down => {
+                super::end_members();
+                self.directory.remove()?;
+            }
+            Request::BeginRun => return Ok(Response::Run(self.recorder.begin_run())),
             Request::Echoes { run } => return Ok(Response::Echoes(self.recorder.run(run))),
             Request::Sync { controller, node } => self.start_controller(controller, &node)?,
             Request::RestartPod(pod) => self.restart_pod(&pod)?,

@@ -26,7 +26,6 @@ use crate::{
     Lab, LabError,
     control::{Echo, Request, Response},
     objects::ObjectStore,
-    random,
 };
 use plan::{Plan, Question, Source};
 use probe::Outcome;
@@ -115,7 +114,9 @@ const PACE: Duration = Duration::from_micros(1500);
 /// where there is none. A process that is not the lab's root must call [`Lab::enter_user_namespace`] before.
 pub fn truth(lab: &Lab, only: &[String]) -> Result<Truth, LabError> {
     let services = ObjectStore::new(lab.objects_dir()).cluster()?;
-    let run = u64::from_be_bytes(random::bytes()?);
+    let Response::Run(run) = lab.ask(&Request::BeginRun)? else {
+        return Err(LabError::Keeper("the keeper does not count runs".to_owned()));
+    };
     let sources = lab.members().iter().filter(|it| it.place.is_some());
     let mut plans = Vec::new();
     for (number, member) in (0u32..).zip(sources) {
