@@ -46,7 +46,7 @@ impl LabsDirectory {
         let own = PathBuf::from(format!("/tmp/hopwise-{uid}"));
         match fs::symlink_metadata(&own) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(it) if it.is_dir() && it.uid() == uid && it.mode() & 0o077 == 0 => {}
+            Ok(it) if it.is_dir() && it.uid() == uid && has_no_mode_for_others(it.mode()) => {}
             _ => return Err(LabError::UnsafeDirectory { path: own }),
         }
         Ok(Self { path: own.join("labs"), n_own: 2 })
@@ -167,6 +167,11 @@ impl LabDirectory {
         }
     }
 
+    /// Does a process of the lab live?
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.lock(), Err(LabError::Exists { .. }))
+    }
+
     /// Removes the directory with all that is in it, and directories above it that only labs use.
     pub(crate) fn remove(&self) -> Result<(), LabError> {
         match fs::remove_dir_all(&self.path) {
@@ -214,6 +219,12 @@ impl LabDirectory {
             _ => false,
         }
     }
+}
+
+/// Do these permission bits let nobody but the owner in?
+fn has_no_mode_for_others(mode: u32) -> bool {
+    const OTHERS: u32 = 0o077;
+    mode & OTHERS == 0
 }
 
 fn is_writable(path: &Path) -> bool {

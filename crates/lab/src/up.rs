@@ -40,6 +40,12 @@ impl KeeperProgram {
     }
 }
 
+/// The most labs that a user can have.
+///
+/// Each fills some hundred places of the neighbour table, which all namespaces of the machine share (`gc_thresh3`,
+/// 1024).
+const MOST_LABS: usize = 4;
+
 /// Makes a lab and returns when all of it works. `on_step` is told what is being done.
 ///
 /// The lab stays when this process ends; should it end before the lab is there, nothing of the lab stays.
@@ -52,6 +58,10 @@ pub fn up(
     programs::check()?;
     let labs = LabsDirectory::of_this_user()?;
     let directory = labs.lab(name);
+    let n_others = labs.names()?.iter().filter(|it| *it != name && labs.lab(it).is_alive()).count();
+    if n_others >= MOST_LABS {
+        return Err(LabError::TooMany { n_labs: n_others });
+    }
     let claim = directory.claim()?;
     let order =
         Order { name: name.to_string(), labs: labs.clone(), base: shape.base, n_nodes: shape.n_nodes };

@@ -151,3 +151,36 @@ fn a_user_without_user_namespaces_is_told_which_switch_forbids_them() {
     assert!(said.contains("user.max_user_namespaces = 0"), "{said}");
     Remains::of(&labs).assert_none("after the refusal");
 }
+
+#[test]
+fn where_proc_and_sys_cannot_be_mounted_the_lab_does_without_and_says_so() {
+    let labs = Labs::new(plain_user());
+    // As in a container: parts of /proc and /sys are hidden by mounts that belong to another user namespace.
+    let script = format!(
+        "mount -t tmpfs hidden /proc/irq && mount -t tmpfs hidden /sys/kernel && \
+         exec unshare -U -r -m -- sh -ec '{program} lab up demo; {program} lab truth demo; {program} lab exec demo w1 -- ip netns; {program} lab down demo'",
+        program = program().display()
+    );
+    let output =
+        labs.command("unshare").args(["-U", "-r", "-m", "--", "sh", "-c", &script]).output().unwrap();
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{complained}");
+    assert!(said.contains("its members do without a /proc of its own (Operation not permitted"), "{said}");
+    assert!(said.contains("its members do without a /sys of its own (Operation not permitted"), "{said}");
+    assert!(said.contains("1818 of 1818 probes answered"), "{said}");
+    assert_eq!(said.lines().filter(|it| it.starts_with("cni-")).count(), 6, "{said}");
+    Remains::of(&labs).assert_none("after down");
+}
+
+#[test]
+fn a_user_can_have_a_few_labs_but_not_many() {
+    let labs = Labs::new(plain_user());
+    for name in ["a", "b", "c", "d"] {
+        labs.ok(&["up", name, "--nodes", "1"]);
+    }
+    let said = labs.fails(2, &["up", "e", "--nodes", "1"]);
+    assert!(said.contains("4 labs are up already"), "{said}");
+    labs.ok(&["down", "c"]);
+    labs.ok(&["up", "e", "--nodes", "1"]);
+}

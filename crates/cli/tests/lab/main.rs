@@ -7,6 +7,8 @@
 //! cargo test -p hopwise-cli --test lab
 //! ```
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod canonical;
 mod controllers;
 mod exec;

@@ -265,7 +265,7 @@ impl Keeper {
             // kube-proxy keeps both families on a cluster with one, too.
             for family in hopwise_controllers::Family::ALL {
                 let mut rules = hopwise_controllers::Ruleset::default();
-                wanted.sync_kubelet(family, &mut rules);
+                hopwise_controllers::kubelet::sync_kubelet_iptables(family, &mut rules);
                 wanted.sync_kube_proxy(family, &mut rules)?;
                 wanted.sync_flannel(family, &mut rules)?;
                 all.push((family, rules));

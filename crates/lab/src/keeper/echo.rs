@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the requests of a run are remembered.
-const MEMORY: Duration = Duration::from_secs(120);
+const MEMORY: Duration = Duration::from_mins(2);
 
 /// The sockets, and what they saw.
 #[derive(Debug, Default)]

@@ -21,6 +21,7 @@ use tokio::task::spawn_local;
 use super::{
     Common, and_end,
     node_files::node_files,
+    open_directory,
     pod::{PodStart, run_pod},
     report::{Event, Reporter},
     responder::{listen_at, listen_everywhere, serve_tcp},
@@ -77,7 +78,7 @@ pub(crate) fn run_node(
     common.settle(reporter, &node.name, &node_files(common, node)?)?;
     let mut running = Node {
         common,
-        node,
+        layout: node,
         reporter,
         children: ChildWatch::new()?,
         programs: BTreeMap::new(),
@@ -92,7 +93,7 @@ pub(crate) fn run_node(
 
 struct Node<'a> {
     common: &'a Common,
-    node: &'a NodeLayout,
+    layout: &'a NodeLayout,
     reporter: &'a Reporter,
     children: ChildWatch,
     /// Programs that run, by name, with their numbers.
@@ -125,7 +126,7 @@ impl Node<'_> {
         match command {
             NodeCommand::StartPrograms => self.start_programs(),
             NodeCommand::RestartPod(name) => {
-                let pod = self.node.pods.iter().find(|it| it.name == name);
+                let pod = self.layout.pods.iter().find(|it| it.name == name);
                 let pod = pod.ok_or_else(|| io::Error::other(format!("no pod {name} on this node")))?;
                 self.stop_pod(pod)?;
                 self.start_pod(pod)
@@ -138,9 +139,8 @@ impl Node<'_> {
         loop {
             match reap(false) {
                 Ok(Some((pid, _))) => self.is_gone(pid),
-                Ok(None) => return Ok(()),
                 // ECHILD: all are gone.
-                Err(_) => return Ok(()),
+                Ok(None) | Err(_) => return Ok(()),
             }
         }
     }
@@ -155,11 +155,11 @@ impl Node<'_> {
     }
 
     fn start_programs(&mut self) -> io::Result<()> {
-        for program in programs_of(self.node) {
+        for program in programs_of(self.layout) {
             if self.programs.contains_key(program.name) {
                 continue;
             }
-            let who = format!("node/{}", self.node.name);
+            let who = format!("node/{}", self.layout.name);
             let reporter = self.reporter;
             let work = || run_local(run_program(program, who, reporter));
             self.programs.insert(program.name, start(program.name, reporter, work)?);
@@ -168,7 +168,7 @@ impl Node<'_> {
     }
 
     fn start_pod(&mut self, pod: &PodLayout) -> io::Result<()> {
-        let start = PodStart::on_node(self.common, self.node, pod)?;
+        let start = PodStart::on_node(self.common, self.layout, pod)?;
         let reporter = self.reporter.of(member_name(&hopwise_snapshot::Place::Pod(pod.name.clone())))?;
         let (mut is_up, up) = io::pipe()?;
         let pid = match fork_as_init()? {
@@ -181,11 +181,12 @@ impl Node<'_> {
         };
         drop(up);
         self.pods.insert(pod.name.clone(), pid);
-        let mut byte = [0];
-        if is_up.read(&mut byte)? == 0 {
-            return Err(io::Error::other(format!("the sandbox of {} could not be made", pod.name)));
-        }
-        show_namespace(pid, &netns_path(pod))
+        let mut number = [0; 4];
+        is_up
+            .read_exact(&mut number)
+            .map_err(|_| io::Error::other(format!("the sandbox of {} could not be made", pod.name)))?;
+        let namespace = format!("{}/ns/{}", u32::from_ne_bytes(number), NamespaceKind::Net.file_name());
+        show_namespace(&open_directory(&self.common.proc).join(namespace), &netns_path(pod))
     }
 
     fn stop_pod(&mut self, pod: &PodLayout) -> io::Result<()> {
@@ -221,7 +222,7 @@ fn netns_path(pod: &PodLayout) -> PathBuf {
 }
 
 /// Shows a pod's network namespace in the node's `/run/netns`, as the container runtime does.
-fn show_namespace(pid: u32, path: &Path) -> io::Result<()> {
+fn show_namespace(namespace: &Path, path: &Path) -> io::Result<()> {
     File::create(path)?;
-    mount::bind(Path::new(&format!("/proc/{pid}/ns/{}", NamespaceKind::Net.file_name())), path)
+    mount::bind(namespace, path)
 }

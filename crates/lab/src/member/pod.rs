@@ -58,7 +58,8 @@ impl PodStart {
     }
 }
 
-/// The first process of a pod, in place of the pause container. `up` gets a byte once its namespaces are there.
+/// The first process of a pod, in place of the pause container. `up` gets its number, as
+/// whoever made the lab counts, once its namespaces are there.
 pub(super) fn run_pod(
     common: &Common,
     pod: &PodLayout,
@@ -67,8 +68,8 @@ pub(super) fn run_pod(
     mut up: PipeWriter,
 ) -> io::Result<()> {
     set_name("pause")?;
-    common.settle(reporter, &pod.name.name, &pod_files(pod, &start))?;
-    up.write_all(b"+")?;
+    let number = common.settle(reporter, &pod.name.name, &pod_files(pod, &start))?;
+    up.write_all(&number.to_ne_bytes())?;
     drop(up);
     let container = Container { common, pod, reporter, logs: start.logs };
     container.keep_running()
@@ -86,8 +87,8 @@ impl Container<'_> {
     /// (kubelet 1.34, `pkg/kubelet/kubelet.go`, `backOffPeriod`, `MaxContainerBackOff`).
     fn keep_running(&self) -> io::Result<()> {
         const FIRST: Duration = Duration::from_secs(10);
-        const LONGEST: Duration = Duration::from_secs(300);
-        const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+        const LONGEST: Duration = Duration::from_mins(5);
+        const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
         let mut children = ChildWatch::new()?;
         let mut back_off = FIRST;
         for n_restarts in 0.. {

@@ -197,13 +197,13 @@ fn into_pairs(asked: Vec<Asked>, echoes: &[Echo]) -> Vec<Pair> {
                 outcome
             };
             let own: Vec<Outcome> = outcomes.by_ref().take(probe.n_attempts).map(with_echo).collect();
-            pairs.push(pair(&from, probe, own));
+            pairs.push(pair(&from, probe, &own));
         }
     }
     pairs
 }
 
-fn pair(from: &str, probe: &plan::Probe, outcomes: Vec<Outcome>) -> Pair {
+fn pair(from: &str, probe: &plan::Probe, outcomes: &[Outcome]) -> Pair {
     let first = outcomes.first().cloned().unwrap_or_default();
     let attempts = outcomes.iter().map(|it| Attempt {
         reached: it.error.is_none(),

@@ -298,24 +298,22 @@ pub(super) fn plain_error(error: &io::Error) -> ProbeError {
 
 fn classify(errno: Option<i32>, told: Option<&PacketError>) -> ProbeError {
     if let Some(PacketError { icmp: Some((kind, code)), .. }) = told {
+        // ICMP (RFC 792, RFC 1812): net, host, communication administratively prohibited. ICMPv6 (RFC 4443):
+        // prohibited, source address failed policy, reject route.
         match (*kind, *code) {
-            // ICMP (RFC 792, RFC 1812): net, host and communication administratively prohibited.
-            (3, 9 | 10 | 13) => return ProbeError::Prohibited,
-            (3, 3) => return ProbeError::Refused,
-            (3, _) => return ProbeError::Unreachable,
-            // ICMPv6 (RFC 4443): prohibited, source address failed policy, reject route.
-            (1, 1 | 5 | 6) => return ProbeError::Prohibited,
-            (1, 4) => return ProbeError::Refused,
-            (1 | 2, _) => return ProbeError::Unreachable,
+            (3, 9 | 10 | 13) | (1, 1 | 5 | 6) => return ProbeError::Prohibited,
+            (3, 3) | (1, 4) => return ProbeError::Refused,
+            (1..=3, _) => return ProbeError::Unreachable,
             _ => {}
         }
     }
     match told.map(|it| it.errno).or(errno) {
-        Some(libc_errno::ECONNREFUSED | libc_errno::ECONNRESET | libc_errno::EPIPE) => ProbeError::Refused,
+        // Without a number: a connection that was closed before it said anything.
+        None | Some(libc_errno::ECONNREFUSED | libc_errno::ECONNRESET | libc_errno::EPIPE) => {
+            ProbeError::Refused
+        }
         Some(libc_errno::EACCES | libc_errno::EPERM) => ProbeError::Prohibited,
         Some(libc_errno::ETIMEDOUT) => ProbeError::Timeout,
-        // A connection that was closed before it said anything.
-        None => ProbeError::Refused,
         Some(_) => ProbeError::Unreachable,
     }
 }
