@@ -17,6 +17,7 @@ use nix::{
     fcntl::{AT_FDCWD, AtFlags},
     poll::{PollFd, PollFlags, PollTimeout},
     sys::{
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus},
@@ -85,6 +86,15 @@ pub fn own_number(proc: &Path) -> io::Result<u32> {
     let text = target.to_str().unwrap_or_default();
     text.parse()
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{text}` is no process number")))
+}
+
+/// Allows this process as many open files as it may have, and returns how many.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
 }
 
 /// The user that files which this process makes will belong to.

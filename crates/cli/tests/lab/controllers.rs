@@ -104,6 +104,28 @@ fn coredns_without_a_nameserver_crashes_and_everybody_knows() {
 }
 
 #[test]
+fn coredns_that_asks_itself_ends_with_the_words_of_its_plugin() {
+    let labs = Labs::new(plain_user());
+    labs.ok(&["up", "demo"]);
+    // As on a node with systemd-resolved, whose stub is not in the pod.
+    labs.ok(&["inject", "demo", "w1: write /etc/resolv.conf \"nameserver 127.0.0.53\""]);
+    labs.ok(&["sync", "demo", "pod/kube-system/coredns-a"]);
+    let mut waited = 0;
+    while is_ready(&labs, "coredns-a") {
+        waited += 1;
+        assert!(waited < 200, "the loop was not noticed");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let log =
+        labs.exec("demo", "w1", &["sh", "-c", "cat /var/log/pods/kube-system_coredns-a_*/coredns/0.log"]);
+    assert!(log.contains("[FATAL] plugin/loop: Loop (127.0.0.1:"), "{log}");
+    assert!(log.contains("-> :53) detected for zone \".\", see https://coredns.io/plugins/loop#troubleshooting. Query: \"HINFO "), "{log}");
+    labs.ok(&["heal", "demo"]);
+    assert!(is_ready(&labs, "coredns-a"));
+    assert_eq!(lost(&labs.truth("demo", &[])), Vec::<String>::new());
+}
+
+#[test]
 fn a_pod_that_is_replaced_keeps_its_address_and_gets_everything_else_anew() {
     let labs = Labs::new(plain_user());
     labs.ok(&["up", "demo", "--nodes", "1"]);
@@ -144,5 +166,29 @@ fn a_container_that_is_killed_comes_back() {
         thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(pod(&labs, "echo-cp")["status"]["containerStatuses"][0]["restartCount"], 1);
+    assert_eq!(lost(&labs.truth("demo", &[])), Vec::<String>::new());
+}
+
+#[test]
+fn a_pod_whose_sandbox_is_killed_is_made_anew() {
+    let labs = Labs::new(plain_user());
+    labs.ok(&["up", "demo", "--nodes", "1"]);
+    let before = labs.members("demo");
+    let kill_one = "kill -KILL $(ps -eo pid,comm | awk '$2 == \"pause\" {last = $1} END {print last}')";
+    labs.exec("demo", "cp", &["sh", "-c", kill_one]);
+    let mut waited = 0;
+    // `lab list` shows the new number when the pod is whole again.
+    while labs.members("demo") == before {
+        waited += 1;
+        assert!(waited < 200, "kubelet did not make the sandbox anew");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let changed: Vec<Value> = labs
+        .members("demo")
+        .into_iter()
+        .filter(|it| !before.contains(it))
+        .map(|it| it["name"].clone())
+        .collect();
+    assert_eq!(changed, ["pod/shop/cart-cp-b"]);
     assert_eq!(lost(&labs.truth("demo", &[])), Vec::<String>::new());
 }

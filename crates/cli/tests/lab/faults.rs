@@ -110,6 +110,7 @@ fn words_for_any_member_are_done_and_taken_back() {
         "fab: nft add table bridge sg",
         "outside: ip addr del 203.0.113.10/32 dev lo",
         "w1: pkill kubelet",
+        "pod/default/echo-w2: pkill echo",
     ];
     let files = |member: &str| {
         labs.exec(

@@ -161,3 +161,14 @@ fn a_packet_that_another_answers_names_that_other() {
         );
     }
 }
+
+#[test]
+fn few_open_files_make_the_truth_slower_but_not_another() {
+    let labs = Labs::new(crate::harness::plain_user());
+    labs.ok(&["up", "demo"]);
+    let program = crate::harness::program().display().to_string();
+    let mut truth = labs.command("prlimit");
+    truth.args(["--nofile=400:400", "--", &program, "lab", "truth", "demo"]);
+    let said = String::from_utf8(truth.output().unwrap().stdout).unwrap();
+    assert_eq!(said, "1818 of 1818 probes answered\n");
+}

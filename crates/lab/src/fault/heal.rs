@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use hopwise_snapshot::PodName;
+
 use super::{
     checkpoint,
     inject::alone,
     journal::{Journal, Undo},
 };
-use crate::{Controller, Lab, LabError, MemberKind, control::Request};
+use crate::{Controller, Lab, LabError, MemberKind, control::Request, objects::ObjectStore};
 
 /// Takes back all faults of a lab, the last first, and returns them as they were asked for.
 ///
@@ -57,11 +59,20 @@ pub fn heal(lab: &Lab) -> Result<Vec<String>, LabError> {
     for node in flannels.iter().filter(|it| !rebuilt.contains(*it)) {
         lab.sync(Controller::Flannel, node)?;
     }
+    restarted.extend(unready_pods(lab)?);
     for pod in &restarted {
         lab.restart_pod(pod)?;
     }
     Journal::default().write(lab)?;
     Ok(journal.entries.into_iter().map(|it| it.fault).collect())
+}
+
+/// Pods whose container has ended.
+fn unready_pods(lab: &Lab) -> Result<Vec<PodName>, LabError> {
+    let cluster = ObjectStore::new(lab.objects_dir()).cluster()?;
+    let pods = lab.layout().pods().map(|(_, it)| &it.name);
+    let is_unready = |it: &&PodName| cluster.pod(it).is_some_and(|it| !it.is_ready());
+    Ok(pods.filter(is_unready).cloned().collect())
 }
 
 /// Those that must be built anew, the underlay first. With a node its pods are, with the underlay all are.

@@ -15,7 +15,7 @@ use crate::{
     lab::MemberKind,
     layout::{NodeLayout, member_name},
     member::{
-        and_end,
+        NodeCommand, and_end,
         report::{Event, Report, Reporter},
         run_fabric, run_node, run_outside,
     },
@@ -40,6 +40,9 @@ impl Keeper {
         self.build_underlay()?;
         say(line, "building nodes and pods")?;
         self.build_nodes()?;
+        for node in self.layout.nodes.clone() {
+            self.command(&node.name, &NodeCommand::StartContainers)?;
+        }
         gate.write_all(b"+").map_err(|source| failed("open the gate", OUTSIDE, source))?;
         say(line, "writing rules")?;
         self.write_rules()?;
@@ -148,6 +151,9 @@ impl Keeper {
                 self.reports.next().map_err(|source| failed("read reports", "the keeper", source))?;
             let Some(Report { member, event }) = report else { return Ok(()) };
             match event {
+                Event::SandboxEnded => {
+                    return Err(LabError::Keeper(format!("the sandbox of {member} ended")));
+                }
                 Event::Failed { message } => {
                     return Err(LabError::Keeper(format!("{member} could not be made: {message}")));
                 }

@@ -87,6 +87,7 @@ impl Keeper {
         self.command(&node.name, &NodeCommand::RestartPod(name.clone()))?;
         self.wait_until(|it| it.members.get(&member).map(|it| it.pid) != old_pid, &member, "come up")?;
         self.build_pods(&node, &[&pod])?;
+        self.command(&node.name, &NodeCommand::StartContainers)?;
         let pid = self.pid_of(&member)?;
         self.recorder.listen_in([(member.as_str(), pid)].into_iter())?;
         self.wait_until(
@@ -120,7 +121,7 @@ impl Keeper {
         inside(&node.name, node_pid, || sysctl::apply(&settings))
     }
 
-    fn command(&self, node: &str, command: &NodeCommand) -> Result<(), LabError> {
+    pub(super) fn command(&self, node: &str, command: &NodeCommand) -> Result<(), LabError> {
         let line = self.nodes.get(node).ok_or_else(|| LabError::Keeper(format!("no node {node}")))?;
         let told = send(&mut &*line, command).and_then(|()| {
             line.set_read_timeout(Some(PATIENCE))?;

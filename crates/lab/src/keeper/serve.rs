@@ -101,6 +101,14 @@ impl Keeper {
         match event {
             Event::Up { pid, lacks } => self.is_up(member, pid, lacks),
             Event::Failed { message } => log(&format!("{member} failed: {message}")),
+            Event::SandboxEnded => {
+                log(&format!("the sandbox of {member} ended"));
+                self.listening.remove(&member);
+                if let Some(pod) = pod {
+                    // kubelet makes it anew at once.
+                    self.restart_pod(&pod)?;
+                }
+            }
             Event::Gone { program } => {
                 log(&format!("{program} of {member} ended"));
                 self.listening.entry(member).or_default().retain(|it| *it != program);

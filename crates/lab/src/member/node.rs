@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, PipeWriter, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
 };
 
-use hopwise_snapshot::PodName;
+use hopwise_snapshot::{Place, PodName};
 use hopwise_sys::{
     mount,
     namespace::NamespaceKind,
@@ -33,8 +33,10 @@ use crate::layout::{NodeLayout, PodLayout, member_name};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum NodeCommand {
-    /// End a pod and start it anew, with new namespaces and new copies of the node's files.
+    /// End a pod and make its sandbox anew, with new copies of the node's files.
     RestartPod(PodName),
+    /// Start the containers of pods whose sandboxes have waited for their networks.
+    StartContainers,
     /// Start those of the node's own programs that have ended.
     StartPrograms,
 }
@@ -83,6 +85,7 @@ pub(crate) fn run_node(
         children: ChildWatch::new()?,
         programs: BTreeMap::new(),
         pods: BTreeMap::new(),
+        waiting: BTreeMap::new(),
     };
     running.start_programs()?;
     for pod in &node.pods {
@@ -100,6 +103,8 @@ struct Node<'a> {
     programs: BTreeMap<&'static str, u32>,
     /// Pods that run, with the numbers of their first processes.
     pods: BTreeMap<PodName, u32>,
+    /// Pods whose containers have not been started yet: each waits for a byte.
+    waiting: BTreeMap<PodName, PipeWriter>,
 }
 
 impl Node<'_> {
@@ -125,6 +130,13 @@ impl Node<'_> {
     fn execute(&mut self, command: NodeCommand) -> io::Result<()> {
         match command {
             NodeCommand::StartPrograms => self.start_programs(),
+            NodeCommand::StartContainers => {
+                for gate in std::mem::take(&mut self.waiting).values_mut() {
+                    // Whose pod has ended meanwhile is made anew, and waits again.
+                    drop(gate.write_all(b"+"));
+                }
+                Ok(())
+            }
             NodeCommand::RestartPod(name) => {
                 let pod = self.layout.pods.iter().find(|it| it.name == name);
                 let pod = pod.ok_or_else(|| io::Error::other(format!("no pod {name} on this node")))?;
@@ -151,7 +163,14 @@ impl Node<'_> {
             self.programs.remove(program);
             self.reporter.tell(Event::Gone { program: program.to_owned() });
         }
-        self.pods.retain(|_, it| *it != pid);
+        let pod = self.pods.iter().find(|(_, it)| **it == pid).map(|(name, _)| name.clone());
+        if let Some(pod) = pod {
+            self.pods.remove(&pod);
+            // A line that cannot be copied is no reason to end a node.
+            if let Ok(reporter) = self.reporter.of(member_name(&Place::Pod(pod))) {
+                reporter.tell(Event::SandboxEnded);
+            }
+        }
     }
 
     fn start_programs(&mut self) -> io::Result<()> {
@@ -169,18 +188,20 @@ impl Node<'_> {
 
     fn start_pod(&mut self, pod: &PodLayout) -> io::Result<()> {
         let start = PodStart::on_node(self.common, self.layout, pod)?;
-        let reporter = self.reporter.of(member_name(&hopwise_snapshot::Place::Pod(pod.name.clone())))?;
+        let reporter = self.reporter.of(member_name(&Place::Pod(pod.name.clone())))?;
         let (mut is_up, up) = io::pipe()?;
+        let (gate, opener) = io::pipe()?;
         let pid = match fork_as_init()? {
             Forked::Parent(pid) => pid,
             Forked::Child => and_end(&reporter, || {
                 ChildWatch::forget()?;
                 drop(is_up);
-                run_pod(self.common, pod, &reporter, start, up)
+                run_pod(self.common, pod, &reporter, start, (up, gate))
             }),
         };
         drop(up);
         self.pods.insert(pod.name.clone(), pid);
+        self.waiting.insert(pod.name.clone(), opener);
         let mut number = [0; 4];
         is_up
             .read_exact(&mut number)

@@ -15,12 +15,17 @@ use std::{
     net::IpAddr,
     panic::resume_unwind,
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use hopwise_sys::namespace::{Namespace, NamespaceKind};
+use hopwise_sys::{
+    namespace::{Namespace, NamespaceKind},
+    process::raise_file_limit,
+};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::{
     Lab, LabError,
@@ -141,9 +146,11 @@ type Asked = (Plan, Vec<Outcome>);
 
 fn ask_all(plans: Vec<Plan>, run: u64) -> Result<Vec<Asked>, LabError> {
     let start = Instant::now() + Duration::from_millis(20);
+    let places = Arc::new(Semaphore::new(n_places()?));
     let ask = |plan: Plan| {
+        let places = places.clone();
         thread::spawn(move || {
-            let outcomes = ask_from(&plan, run, start)?;
+            let outcomes = ask_from(&plan, run, start, &places)?;
             Ok((plan, outcomes))
         })
     };
@@ -151,8 +158,25 @@ fn ask_all(plans: Vec<Plan>, run: u64) -> Result<Vec<Asked>, LabError> {
     threads.into_iter().map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
 }
 
+/// How many questions may be under way at a time: each has up to two open files.
+fn n_places() -> Result<usize, LabError> {
+    let limit = raise_file_limit().map_err(|source| LabError::Kernel {
+        step: "ask how many files may be open",
+        member: "this process".to_owned(),
+        source,
+    })?;
+    // The rest is for the threads' own.
+    let left = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(150) / 2;
+    Ok(left.clamp(1, Semaphore::MAX_PERMITS))
+}
+
 /// Asks all questions of one source from its network namespace.
-fn ask_from(plan: &Plan, run: u64, start: Instant) -> Result<Vec<Outcome>, LabError> {
+fn ask_from(
+    plan: &Plan,
+    run: u64,
+    start: Instant,
+    places: &Arc<Semaphore>,
+) -> Result<Vec<Outcome>, LabError> {
     let member = &plan.source.member;
     let failed = |step| move |source| LabError::Kernel { step, member: member.name.clone(), source };
     Namespace::of_process(Path::new("/proc"), member.pid, NamespaceKind::Net)
@@ -165,9 +189,10 @@ fn ask_from(plan: &Plan, run: u64, start: Instant) -> Result<Vec<Outcome>, LabEr
         for (index, question) in plan.questions().enumerate() {
             let begins = start + PACE * u32::try_from(index).unwrap_or(u32::MAX);
             let mark = echo_request::Mark { run, probe: plan.probe_number(index) };
-            let question: Question = question.clone();
+            let (question, places): (Question, _) = (question.clone(), places.clone());
             asked.spawn(async move {
                 tokio::time::sleep_until(begins.into()).await;
+                let _place = places.acquire().await.expect("nobody closes it");
                 (index, probe::ask(&question, mark).await)
             });
         }
