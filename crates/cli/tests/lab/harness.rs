@@ -37,17 +37,21 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// The program, where uid 65534 can run it too.
+/// The program, where uid 65534 can run it too: as it was built, or a copy where others may not look there.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let directory = std::env::temp_dir().join(format!("hopwise-lab-tests-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
-        let program = directory.join("hopwise");
-        fs::copy(env!("CARGO_BIN_EXE_hopwise"), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        program
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_hopwise"));
+        let as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "test", "-x"];
+        let can_run =
+            |path: &Path| Command::new("setpriv").args(as_nobody).arg(path).status().unwrap().success();
+        if !is_root() || can_run(&built) {
+            return built;
+        }
+        let copy = std::env::temp_dir().join("hopwise-of-lab-tests");
+        fs::copy(built, &copy).unwrap();
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        copy
     })
 }
 
@@ -61,8 +65,8 @@ impl Labs {
     pub(crate) fn new(user: User) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("labs-{}-{number}", std::process::id());
-        let directory = program().parent().unwrap().join(name);
+        let name = format!("hopwise-lab-tests-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory).unwrap();
         if user == User::Nobody {
             std::os::unix::fs::chown(&directory, Some(65534), Some(65534)).unwrap();

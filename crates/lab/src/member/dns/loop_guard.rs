@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_question_that_comes_back_twice_is_told_as_coredns_tells_it() {
-        let guard = LoopGuard::new([4547991504243258144, 3688648895315093531]);
+        let guard = LoopGuard::new([4_547_991_504_243_258_144, 3_688_648_895_315_093_531]);
         let name = Name::from_ascii("4547991504243258144.3688648895315093531.").unwrap();
         let source = "[::ffff:127.0.0.1]:55953".parse().unwrap();
         assert_eq!(guard.note(&name, RecordType::A, source), None);
