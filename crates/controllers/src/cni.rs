@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use hopwise_snapshot::SysctlKey;
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -117,7 +118,12 @@ impl FlannelDelegate {
     pub fn bridge_device(&self, env: &SubnetEnv) -> BridgeDevice {
         let ranges = Family::ALL.into_iter().filter_map(|it| env.pod_cidr(it));
         let addresses = ranges.filter(|_| self.is_gateway).filter_map(gateway);
-        BridgeDevice { name: self.bridge.clone(), mtu: self.mtu(env), addresses: addresses.collect() }
+        BridgeDevice {
+            name: self.bridge.clone(),
+            mtu: self.mtu(env),
+            addresses: addresses.collect(),
+            sysctls: vec![(SysctlKey::of_link(true, &self.bridge, "accept_ra"), "0")],
+        }
     }
 
     /// The network of a pod with these addresses, one a family.
@@ -131,8 +137,8 @@ impl FlannelDelegate {
             hairpin: self.hairpin,
             ip_masq: self.ip_masq.unwrap_or(!env.ipmasq),
             pod_sysctls: vec![
-                ("net.ipv6.conf.eth0.accept_dad".to_owned(), "0"),
-                ("net.ipv4.conf.eth0.arp_notify".to_owned(), "1"),
+                (SysctlKey::of_link(true, "eth0", "accept_dad"), "0"),
+                (SysctlKey::of_link(false, "eth0", "arp_notify"), "1"),
             ],
             node_sysctls: Vec::new(),
         };
@@ -155,8 +161,8 @@ impl FlannelDelegate {
             }
             if self.is_gateway {
                 network.node_sysctls.push(match family {
-                    Family::V4 => ("net.ipv4.ip_forward".to_owned(), "1"),
-                    Family::V6 => ("net.ipv6.conf.all.forwarding".to_owned(), "1"),
+                    Family::V4 => (SysctlKey::from_path("net/ipv4/ip_forward"), "1"),
+                    Family::V6 => (SysctlKey::of_link(true, "all", "forwarding"), "1"),
                 });
             }
         }
@@ -177,6 +183,8 @@ pub struct BridgeDevice {
     pub mtu: u32,
     /// Its addresses: the first of each range, with the range's prefix.
     pub addresses: Vec<IpNet>,
+    /// Kernel switches that are set with it.
+    pub sysctls: Vec<(SysctlKey, &'static str)>,
 }
 
 /// The network of a pod, and what its making does to the node.
@@ -197,10 +205,10 @@ pub struct PodNetwork {
     /// Does the bridge plugin masquerade this pod's packets with chains of its own? flannel does it otherwise.
     pub ip_masq: bool,
     /// Kernel switches that are set in the pod.
-    pub pod_sysctls: Vec<(String, &'static str)>,
+    pub pod_sysctls: Vec<(SysctlKey, &'static str)>,
     /// Kernel switches that are set on the node each time a pod is made (`enableIPForward`): a node that lost them
     /// gets them back with its next pod.
-    pub node_sysctls: Vec<(String, &'static str)>,
+    pub node_sysctls: Vec<(SysctlKey, &'static str)>,
 }
 
 /// The name of the node's end of a pod's veth pair, for four random bytes (`RandomVethName`).
@@ -281,7 +289,7 @@ mod tests {
             pod.routes.iter().map(|it| format!("{} via {}", it.destination, it.via.unwrap())).collect();
         assert_eq!(routes, ["10.244.0.0/16 via 10.244.2.1", "0.0.0.0/0 via 10.244.2.1"]);
         assert!(pod.hairpin && !pod.ip_masq);
-        assert_eq!(pod.node_sysctls, [("net.ipv4.ip_forward".to_owned(), "1")]);
+        assert_eq!(pod.node_sysctls, [(SysctlKey::from_dotted("net.ipv4.ip_forward"), "1")]);
     }
 
     #[test]

@@ -1,1 +1,30 @@
-//! The tracer, the contract, and what a hypothetical repair would change.
+//! The data plane of a cluster as its kernels run it: the tracer, the contract, and what a change would do.
+//!
+//! Read [`Network`] first (built from a snapshot), then [`trace`] and [`Trace`] (one flow, hop by hop), then
+//! [`contract`] (what Kubernetes promises) and [`verify`] (which promises are kept).
+//!
+//! What is deliberately absent: I/O, clocks and randomness; where the kernel throws dice, every outcome is
+//! followed. Nothing here fails on bad state: what is not understood is an [`Assumption`], and a flow that
+//! depends on one is [`Disposition::Unknown`].
+
+mod around;
+mod contract;
+mod forbidden;
+mod model;
+mod names;
+mod packet;
+mod trace;
+mod tracer;
+mod verify;
+mod walk;
+
+pub use contract::{Check, Contract, Promise, PromiseKind, contract};
+pub use model::Network;
+pub use names::{Resolution, resolve};
+pub use packet::{FlowProtocol, IcmpError, Tuple};
+pub use trace::{
+    Assumption, Blocker, BlockerKind, Disposition, FilterDrop, Flow, Hop, Recipient, Rejection, Stage, Trace,
+    Translation, Unknown,
+};
+pub use tracer::{Expectation, State, Traces, trace};
+pub use verify::{Verification, Verified, check, verify};

@@ -135,6 +135,11 @@ impl Element {
         Self::at(place, [tool, table, chain])
     }
 
+    /// A table that an `iptables` tool shows, as a whole.
+    pub fn iptables_table(place: &Place, tool: &str, table: &str) -> Self {
+        Self::at(place, [tool, table])
+    }
+
     /// An nftables rule by its handle.
     pub fn nft_rule(place: &Place, family: &str, table: &str, chain: &str, handle: u64) -> Self {
         Self::at(place, ["nft", family, table, chain, "handle", &handle.to_string()])

@@ -61,6 +61,7 @@ pub enum HopError {
 }
 
 /// The snapshot as the bytes of a `.hop` file. The same snapshot gives the same bytes.
+#[expect(clippy::missing_panics_doc, reason = "writing to memory does not fail")]
 pub fn write(snapshot: &Snapshot) -> Vec<u8> {
     let mut bytes = format!("{MAGIC}{FORMAT}\n").into_bytes();
     let mut encoder = GzEncoder::new(&mut bytes, Compression::new(6));

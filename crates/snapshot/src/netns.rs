@@ -157,4 +157,8 @@ pub struct XfrmPolicy {
     pub protocol: u8,
     /// How many transforms it asks for; with none and without [`XfrmPolicy::blocks`] it lets pass.
     pub n_templates: u32,
+    /// Selectors that are not modelled (ports, interface, mark), by name. A policy with such a part decides
+    /// nothing for certain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_modelled: Vec<String>,
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hopwise_snapshot::{
-    Cluster, IfIndex, Mac, NextHop, NodeName, NodeObject, Observed, Route, RouteKind, tables,
+    Cluster, IfIndex, Mac, NextHop, NodeName, NodeObject, Observed, Route, RouteKind, SysctlKey, tables,
 };
 use ipnet::IpNet;
 
@@ -88,6 +88,8 @@ pub struct VxlanDevice {
     pub mtu: u32,
     /// Its address: the first of the node's range, without a network around it.
     pub address: IpNet,
+    /// Kernel switches that are set with it.
+    pub sysctls: Vec<(SysctlKey, &'static str)>,
 }
 
 /// A route by the name of its interface.
@@ -291,8 +293,10 @@ fn device(
     };
     let local = uplink.address(family).ok_or_else(|| FlannelError::NoAddress { node: own.name(), family })?;
     let requested_mtu = vxlan.mtu.unwrap_or(uplink.mtu).saturating_sub(OVERHEAD);
+    let name = format!("{prefix}.{}", vxlan.vni);
     Ok(VxlanDevice {
-        name: format!("{prefix}.{}", vxlan.vni),
+        sysctls: vec![(SysctlKey::of_link(true, &name, "accept_ra"), "0")],
+        name,
         family,
         vni: vxlan.vni,
         port: vxlan.port.unwrap_or(VxlanBackend::KERNEL_PORT),

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use hopwise_snapshot::{Cluster, EndpointSlice, NodeName, NodeObject, Observed, Service};
+use hopwise_snapshot::{Cluster, EndpointSlice, NodeName, NodeObject, Observed, Service, SysctlKey};
 use ipnet::IpNet;
 
 use super::{
@@ -30,7 +30,8 @@ const LARGE_CLUSTER: usize = 1000;
 /// where nothing else has written any: a node with `MASQUERADE --random-fully` and nfacct, as all are since
 /// Linux 3.14.
 ///
-/// Not collected where Services or EndpointSlices were not: kube-proxy writes nothing before it has seen both.
+/// Whatever mode the configuration names, these are the rules of mode iptables. Not collected where Services or
+/// EndpointSlices were not: kube-proxy writes nothing before it has seen both.
 /// The order of Services in `KUBE-SERVICES`, `KUBE-NODEPORTS`, `KUBE-EXTERNAL-SERVICES` and `KUBE-PROXY-FIREWALL` is
 /// arbitrary in the real one (it follows a Go map); here they are in the order of their names.
 pub fn iptables(
@@ -83,6 +84,19 @@ impl<'a> KubeProxy<'a> {
     pub fn new(cluster: &'a Cluster, node: &NodeName, config: &'a KubeProxyConfig) -> Self {
         let host = Host::of_node(cluster.node(node));
         Self { cluster, node: node.clone(), config, host }
+    }
+
+    /// The kernel switches that decide about packets and that it sets when it starts (`NewProxier`,
+    /// `setupConntrack`).
+    pub fn sysctls(&self) -> Vec<(SysctlKey, &'static str)> {
+        let mut sysctls = Vec::new();
+        if self.offers_localhost_node_ports(Family::V4) {
+            sysctls.push((SysctlKey::of_link(false, "all", "route_localnet"), "1"));
+        }
+        if self.config.conntrack_tcp_be_liberal {
+            sysctls.push((SysctlKey::from_path("net/netfilter/nf_conntrack_tcp_be_liberal"), "1"));
+        }
+        sysctls
     }
 
     /// The rules that it writes where nothing else has written any.

@@ -159,6 +159,19 @@ fn a_kubeadm_node_after_kubelet_and_kube_proxy() {
 }
 
 #[test]
+fn loopback_addresses_are_routed_only_where_node_ports_are_offered_on_them() {
+    let cluster = cluster("services");
+    let node = NodeName::from("n2");
+    for (name, expected) in
+        [("default-n2", 1), ("no-localhost-n2", 0), ("node-port-addresses-n2", 1), ("prefix-n2", 0)]
+    {
+        let config = KubeProxyConfig::parse(&sample(&format!("services/{name}/config.yaml"))).unwrap();
+        let sysctls = KubeProxy::new(&cluster, &node, &config).sysctls();
+        assert_eq!(sysctls.len(), expected, "{name}: {sysctls:?}");
+    }
+}
+
+#[test]
 fn a_second_sync_changes_nothing() {
     let cluster = cluster("services");
     let config = KubeProxyConfig::default();

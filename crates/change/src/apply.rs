@@ -1,0 +1,302 @@
+//! A change, applied to a snapshot.
+
+use std::collections::BTreeSet;
+
+use hopwise_snapshot::{
+    FdbEntry, FdbState, File, LinkDetail, LinkFlags, Neighbour, NeighbourState, NetNs, NextHop, Observed,
+    Place, PortState, Route, RouteKind, Snapshot, Socket, SocketProtocol, SocketState,
+};
+
+use crate::{Change, RouteSpec, kernel, resync, ruleset};
+
+/// Why a change cannot be applied to a snapshot: what it changes is not there, or was not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {what}")]
+pub struct Inapplicable {
+    /// Where.
+    pub place: String,
+    /// What is missing.
+    pub what: String,
+}
+
+impl Change {
+    /// Changes the snapshot as the kernel and the controllers would change the cluster; the places whose
+    /// facts are different now.
+    pub fn apply(&self, snapshot: &mut Snapshot) -> Result<BTreeSet<Place>, Inapplicable> {
+        let Some(place) = self.place() else { return Ok(BTreeSet::new()) };
+        let missing = |what: &str| Inapplicable { place: place.to_string(), what: what.to_owned() };
+        match self {
+            Self::LinkUp { link, up, .. } => {
+                require_link(snapshot, &place, link)?;
+                kernel::set_up(snapshot, &place, link, *up);
+                return Ok(with_peers(snapshot, &place));
+            }
+            Self::LinkRemoved { link, .. } => {
+                require_link(snapshot, &place, link)?;
+                let changed = with_peers(snapshot, &place);
+                kernel::remove_link(snapshot, &place, link);
+                return Ok(changed);
+            }
+            Self::Resynced { node, controller } => {
+                resync::resync(snapshot, node, *controller).map_err(|what| missing(&what))?;
+                return Ok(BTreeSet::from([place]));
+            }
+            Self::FileWritten { path, content, .. } => {
+                let files = snapshot.files_mut(&place).ok_or_else(|| missing("its files were not read"))?;
+                files.insert(path.clone(), Observed::Known(File::text(content)));
+                return Ok(BTreeSet::from([place]));
+            }
+            Self::FileRemoved { path, .. } => {
+                let files = snapshot.files_mut(&place).ok_or_else(|| missing("its files were not read"))?;
+                files.insert(path.clone(), Observed::Absent);
+                return Ok(BTreeSet::from([place]));
+            }
+            Self::ProcessStarted { program, .. } => {
+                start_process(snapshot, &place, program);
+                return Ok(BTreeSet::from([place]));
+            }
+            _ => {}
+        }
+        let net = snapshot.net_mut(&place).ok_or_else(|| missing("its network namespace was not read"))?;
+        self.apply_to(net)
+            .ok_or_else(|| missing(&format!("there is nothing to apply `{}` to", self.summary())))?;
+        Ok(BTreeSet::from([place]))
+    }
+
+    /// The changes that stay within one namespace.
+    pub(crate) fn apply_to(&self, net: &mut NetNs) -> Option<()> {
+        match self {
+            Self::Sysctl { key, value, .. } => kernel::set_sysctl(net, key, value),
+            Self::LinkMaster { link, master, .. } => kernel::set_master(net, link, master.as_deref())?,
+            Self::LinkMtu { link, mtu, .. } => link_mut(net, link)?.mtu = *mtu,
+            Self::LinkMac { link, mac, .. } => link_mut(net, link)?.mac = Some(*mac),
+            Self::LinkArp { link, on, .. } => link_mut(net, link)?.flags.set(LinkFlags::NOARP, !on),
+            Self::AddressAdded { link, address, .. } => {
+                net.link(link)?;
+                kernel::add_address(net, link, *address);
+            }
+            Self::AddressRemoved { link, address, .. } => {
+                net.link(link)?;
+                kernel::remove_address(net, link, *address);
+            }
+            Self::RouteReplaced { route, .. } => replace_route(net, route)?,
+            Self::RouteRemoved { table, destination, metric, .. } => {
+                let routes = net.routes.known_mut()?;
+                let at = routes.iter().position(|it| {
+                    it.table == *table && it.destination == *destination && it.metric == *metric
+                })?;
+                routes.remove(at);
+            }
+            Self::RuleAdded { rule, .. } => {
+                let rules = net.rules.known_mut()?;
+                let at = rules.iter().position(|it| it.priority > rule.priority).unwrap_or(rules.len());
+                rules.insert(at, (**rule).clone());
+            }
+            Self::RuleRemoved { is_ipv6, priority, .. } => {
+                net.rules.known_mut()?.retain(|it| it.is_ipv6 != *is_ipv6 || it.priority != *priority);
+            }
+            Self::NeighbourReplaced { link, address, mac, .. } => {
+                let link = net.link(link)?.index;
+                let neighbours = net.neighbours.known_mut()?;
+                neighbours.retain(|it| it.link != link || it.address != *address);
+                neighbours.push(Neighbour {
+                    link,
+                    address: *address,
+                    mac: Some(*mac),
+                    state: NeighbourState::Permanent,
+                    proxy: false,
+                });
+            }
+            Self::NeighbourRemoved { link, address, .. } => {
+                let link = net.link(link)?.index;
+                net.neighbours
+                    .known_mut()?
+                    .retain(|it| it.link != link || it.address != *address || it.proxy);
+            }
+            Self::FdbReplaced { link, mac, remote, .. } => replace_fdb(net, link, *mac, *remote)?,
+            Self::FdbRemoved { link, mac, .. } => {
+                let link = net.link(link)?.index;
+                net.fdb.known_mut()?.retain(|it| it.link != link || it.mac != *mac);
+            }
+            Self::BridgePort { port, attribute, value, .. } => set_port(net, port, attribute, value)?,
+            Self::Vxlan { link, attribute, value, .. } => set_vxlan(net, link, attribute, value)?,
+            Self::QdiscRemoved { link, parent, .. } => remove_qdisc(net, link, parent)?,
+            Self::TcFilterRemoved { link, direction, priority, .. } => {
+                let link = net.link(link)?.index;
+                net.tc_filters
+                    .known_mut()?
+                    .retain(|it| it.link != link || it.direction != *direction || it.priority != *priority);
+            }
+            Self::XdpRemoved { link, .. } => link_mut(net, link)?.xdp = None,
+            Self::XfrmPolicyRemoved { index, .. } => {
+                net.xfrm_policies.known_mut()?.retain(|it| it.index != *index);
+            }
+            Self::SocketOpened { protocol, port, .. } => open_socket(net, protocol, *port)?,
+            _ => return ruleset::apply(self, &mut net.netfilter),
+        }
+        Some(())
+    }
+}
+
+fn require_link(snapshot: &Snapshot, place: &Place, link: &str) -> Result<(), Inapplicable> {
+    let known = snapshot.net(place).and_then(|it| it.link(link));
+    match known {
+        Some(_) => Ok(()),
+        None => Err(Inapplicable { place: place.to_string(), what: format!("there is no interface {link}") }),
+    }
+}
+
+/// A place and those at the other ends of its veth pairs.
+fn with_peers(snapshot: &Snapshot, place: &Place) -> BTreeSet<Place> {
+    let namespaces = snapshot.net(place).and_then(|it| it.namespaces.known());
+    let peers = namespaces.into_iter().flat_map(|it| it.values().cloned());
+    peers.chain([place.clone()]).collect()
+}
+
+fn link_mut<'a>(net: &'a mut NetNs, name: &str) -> Option<&'a mut hopwise_snapshot::Link> {
+    net.links.known_mut()?.iter_mut().find(|it| it.name == name)
+}
+
+fn replace_route(net: &mut NetNs, spec: &RouteSpec) -> Option<()> {
+    let link = match &spec.link {
+        Some(name) => Some(net.link(name)?.index),
+        None => None,
+    };
+    let is_ipv6 = spec.destination.addr().is_ipv6();
+    let metric = if spec.metric == 0 && is_ipv6 { 1024 } else { spec.metric };
+    let needs_hop = matches!(spec.kind, RouteKind::Unicast | RouteKind::Local | RouteKind::Broadcast);
+    let hop = NextHop { link, via: spec.via, weight: 1, onlink: spec.onlink, ..NextHop::default() };
+    let route = Route {
+        table: spec.table,
+        kind: spec.kind,
+        destination: spec.destination,
+        source: None,
+        tos: 0,
+        metric,
+        protocol: spec.protocol,
+        scope: if is_ipv6 { 0 } else { spec.scope },
+        preferred_source: spec.preferred_source,
+        next_hops: if needs_hop { vec![hop] } else { Vec::new() },
+        next_hop_object: None,
+        mtu: spec.mtu,
+        mtu_locked: false,
+        encapsulation: None,
+    };
+    let routes = net.routes.known_mut()?;
+    routes.retain(|it| {
+        (it.table, it.destination, it.metric) != (route.table, route.destination, route.metric)
+            || (it.kind == RouteKind::Local) != (route.kind == RouteKind::Local)
+    });
+    routes.push(route);
+    Some(())
+}
+
+fn replace_fdb(
+    net: &mut NetNs,
+    name: &str,
+    mac: hopwise_snapshot::Mac,
+    remote: Option<std::net::IpAddr>,
+) -> Option<()> {
+    let link = net.link(name)?;
+    let (index, on_device) = (link.index, matches!(link.detail, LinkDetail::Vxlan(_)));
+    let fdb = net.fdb.known_mut()?;
+    fdb.retain(|it| it.link != index || it.mac != mac);
+    fdb.push(FdbEntry {
+        link: index,
+        mac,
+        state: if on_device { FdbState::Permanent } else { FdbState::Static },
+        on_device,
+        vlan: None,
+        remote,
+        vni: None,
+        port: None,
+        via: None,
+    });
+    Some(())
+}
+
+fn set_port(net: &mut NetNs, port: &str, attribute: &str, value: &str) -> Option<()> {
+    let setting = link_mut(net, port)?.port.as_mut()?;
+    let on = value == "on";
+    match attribute {
+        "isolated" => setting.isolated = on,
+        "hairpin" => setting.hairpin = on,
+        "learning" => setting.learning = on,
+        "flood" => setting.flood = on,
+        "bcast_flood" => setting.broadcast_flood = on,
+        "mcast_flood" => setting.multicast_flood = on,
+        "locked" => setting.locked = on,
+        "neigh_suppress" => setting.neighbour_suppression = on,
+        "state" => {
+            setting.state = match value {
+                "0" | "disabled" => PortState::Disabled,
+                "1" | "listening" => PortState::Listening,
+                "2" | "learning" => PortState::Learning,
+                "4" | "blocking" => PortState::Blocking,
+                _ => PortState::Forwarding,
+            }
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn set_vxlan(net: &mut NetNs, link: &str, attribute: &str, value: &str) -> Option<()> {
+    let LinkDetail::Vxlan(vxlan) = &mut link_mut(net, link)?.detail else { return None };
+    match attribute {
+        "vni" => vxlan.vni = value.parse().ok()?,
+        "port" => vxlan.port = value.parse().ok()?,
+        "local" => vxlan.local = Some(value.parse().ok()?),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn remove_qdisc(net: &mut NetNs, name: &str, parent: &str) -> Option<()> {
+    let link = net.link(name)?.index;
+    let is_root = parent == "root";
+    net.qdiscs.known_mut()?.retain(|it| it.link != link || it.is_root() != is_root);
+    if !is_root && let Some(filters) = net.tc_filters.known_mut() {
+        filters.retain(|it| it.link != link || !matches!(it.direction.as_str(), "ingress" | "egress"));
+    }
+    Some(())
+}
+
+fn open_socket(net: &mut NetNs, protocol: &str, port: u16) -> Option<()> {
+    let protocol = match protocol {
+        "tcp" => SocketProtocol::Tcp,
+        "udp" => SocketProtocol::Udp,
+        _ => return None,
+    };
+    net.sockets.known_mut()?.push(Socket {
+        protocol,
+        address: std::net::Ipv6Addr::UNSPECIFIED.into(),
+        port,
+        state: if protocol == SocketProtocol::Tcp {
+            SocketState::Listening
+        } else {
+            SocketState::Unconnected
+        },
+        is_v6_only: false,
+        link: None,
+        receive_queue: 0,
+        backlog: 0,
+        program: None,
+    });
+    Some(())
+}
+
+fn start_process(snapshot: &mut Snapshot, place: &Place, program: &str) {
+    let started = hopwise_snapshot::Process { pid: 0, program: program.to_owned(), state: "S".to_owned() };
+    let processes = match place {
+        Place::Node(name) => {
+            snapshot.nodes.get_mut(name).and_then(Observed::known_mut).map(|it| &mut it.processes)
+        }
+        Place::Pod(name) => {
+            snapshot.pods.get_mut(name).and_then(Observed::known_mut).map(|it| &mut it.processes)
+        }
+    };
+    if let Some(processes) = processes.and_then(Observed::known_mut) {
+        processes.push(started);
+    }
+}

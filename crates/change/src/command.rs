@@ -1,0 +1,391 @@
+//! The commands that do a change.
+
+use std::fmt;
+
+use hopwise_snapshot::{Place, RouteKind, RoutingRule, RuleAction, tables};
+use ipnet::IpNet;
+
+use crate::{Change, RouteSpec};
+
+/// A command and where it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The node, or the pod whose network namespace it runs in; none for a command to the API server.
+    pub place: Option<Place>,
+    /// The program and its arguments.
+    pub arguments: Vec<String>,
+}
+
+impl fmt::Display for Command {
+    /// As a person types it in a shell of the place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, argument) in self.arguments.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(&quoted(argument))?;
+        }
+        Ok(())
+    }
+}
+
+/// An argument as a POSIX shell reads it back.
+fn quoted(argument: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "%+,-./:=@_".contains(it);
+    if !argument.is_empty() && argument.chars().all(is_plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+impl Change {
+    /// The commands that do it, in order.
+    #[expect(clippy::too_many_lines, reason = "one arm a change")]
+    pub fn commands(&self) -> Vec<Command> {
+        let place = self.place();
+        let one = |words: Vec<String>| vec![Command { place: place.clone(), arguments: words }];
+        match self {
+            Self::Sysctl { key, value, .. } => one(words(&["sysctl", "-w", &format!("{key}={value}")])),
+            Self::LinkUp { link, up, .. } => {
+                one(words(&["ip", "link", "set", "dev", link, if *up { "up" } else { "down" }]))
+            }
+            Self::LinkMaster { link, master: Some(master), .. } => {
+                one(words(&["ip", "link", "set", "dev", link, "master", master]))
+            }
+            Self::LinkMaster { link, master: None, .. } => {
+                one(words(&["ip", "link", "set", "dev", link, "nomaster"]))
+            }
+            Self::LinkMtu { link, mtu, .. } => {
+                one(words(&["ip", "link", "set", "dev", link, "mtu", &mtu.to_string()]))
+            }
+            Self::LinkMac { link, mac, .. } => {
+                one(words(&["ip", "link", "set", "dev", link, "address", &mac.to_string()]))
+            }
+            Self::LinkArp { link, on, .. } => {
+                one(words(&["ip", "link", "set", "dev", link, "arp", if *on { "on" } else { "off" }]))
+            }
+            Self::LinkRemoved { link, .. } => one(words(&["ip", "link", "del", "dev", link])),
+            Self::AddressAdded { link, address, .. } => one(address_words("add", link, address)),
+            Self::AddressRemoved { link, address, .. } => one(address_words("del", link, address)),
+            Self::RouteReplaced { route, .. } => one(route.words("replace")),
+            Self::RouteRemoved { table, destination, metric, .. } => {
+                one(route_removal(*table, destination, *metric))
+            }
+            Self::RuleAdded { rule, .. } => one(rule_words(rule)),
+            Self::RuleRemoved { is_ipv6, priority, .. } => {
+                let mut all = ip(*is_ipv6);
+                all.extend(words(&["rule", "del", "pref", &priority.to_string()]));
+                one(all)
+            }
+            Self::NeighbourReplaced { link, address, mac, .. } => one(words(&[
+                "ip",
+                "neigh",
+                "replace",
+                &address.to_string(),
+                "lladdr",
+                &mac.to_string(),
+                "dev",
+                link,
+                "nud",
+                "permanent",
+            ])),
+            Self::NeighbourRemoved { link, address, .. } => {
+                one(words(&["ip", "neigh", "del", &address.to_string(), "dev", link]))
+            }
+            Self::FdbReplaced { link, mac, remote: Some(remote), .. } => one(words(&[
+                "bridge",
+                "fdb",
+                "replace",
+                &mac.to_string(),
+                "dev",
+                link,
+                "dst",
+                &remote.to_string(),
+                "self",
+                "permanent",
+            ])),
+            Self::FdbReplaced { link, mac, remote: None, .. } => {
+                one(words(&["bridge", "fdb", "replace", &mac.to_string(), "dev", link, "master", "static"]))
+            }
+            Self::FdbRemoved { link, mac, .. } => {
+                one(words(&["bridge", "fdb", "del", &mac.to_string(), "dev", link]))
+            }
+            Self::BridgePort { port, attribute, value, .. } => {
+                one(words(&["bridge", "link", "set", "dev", port, attribute, value]))
+            }
+            // The kernel changes neither on a device that is there, and whoever made it knows the rest: its
+            // controller makes it anew. What opens a socket is a program, not a command of ours.
+            Self::Vxlan { .. } | Self::SocketOpened { .. } => Vec::new(),
+            Self::QdiscRemoved { link, parent, .. } => {
+                one(words(&["tc", "qdisc", "del", "dev", link, parent]))
+            }
+            Self::TcFilterRemoved { link, direction, priority, .. } => {
+                one(words(&["tc", "filter", "del", "dev", link, direction, "pref", &priority.to_string()]))
+            }
+            Self::XdpRemoved { link, .. } => one(words(&["ip", "link", "set", "dev", link, "xdp", "off"])),
+            Self::XfrmPolicyRemoved { index, direction, .. } => {
+                one(words(&["ip", "xfrm", "policy", "delete", "dir", direction, "index", &index.to_string()]))
+            }
+            Self::FileWritten { path, content, .. } => {
+                let script = format!("printf %s {} > {}", quoted(content), quoted(path));
+                one(words(&["sh", "-c", &script]))
+            }
+            Self::FileRemoved { path, .. } => one(words(&["rm", path])),
+            Self::Resynced { node, controller } => {
+                let (namespace, _) = controller.daemon_set();
+                let field = format!("spec.nodeName={node}");
+                vec![Command {
+                    place: None,
+                    arguments: words(&[
+                        "kubectl",
+                        "-n",
+                        namespace,
+                        "delete",
+                        "pod",
+                        "-l",
+                        controller.label(),
+                        "--field-selector",
+                        &field,
+                    ]),
+                }]
+            }
+            Self::ProcessStarted { program, .. } => one(words(&["systemctl", "restart", program])),
+            rules => one(rules.rule_words()),
+        }
+    }
+
+    /// The commands of changes to packet filters.
+    fn rule_words(&self) -> Vec<String> {
+        match self {
+            Self::IptablesInserted { tool, table, chain, position, rule, .. } => {
+                let mut all = words(&[tool, "-t", table, "-I", chain, &position.to_string()]);
+                all.extend(split_words(rule));
+                all
+            }
+            Self::IptablesDeleted { tool, table, chain, position, .. } => {
+                words(&[tool, "-t", table, "-D", chain, &position.to_string()])
+            }
+            Self::IptablesPolicy { tool, table, chain, policy, .. } => {
+                words(&[tool, "-t", table, "-P", chain, policy])
+            }
+            Self::IptablesFlushed { tool, table, .. } => words(&[tool, "-t", table, "-F"]),
+            Self::NftRuleDeleted { family, table, chain, handle, .. } => {
+                words(&["nft", "delete", "rule", family, table, chain, "handle", &handle.to_string()])
+            }
+            Self::NftPolicy { family, table, chain, policy, .. } => {
+                words(&["nft", "chain", family, table, chain, "{", "policy", &format!("{policy};"), "}"])
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The change in one line, as commands joined by `; `.
+    pub fn summary(&self) -> String {
+        match self {
+            Self::FileWritten { path, .. } => format!("write {path}"),
+            Self::SocketOpened { protocol, port, .. } => format!("start what listens on {protocol} {port}"),
+            Self::Vxlan { link, attribute, value, .. } => {
+                format!("make {link} anew with {attribute} {value}")
+            }
+            other => {
+                let commands: Vec<String> = other.commands().iter().map(Command::to_string).collect();
+                commands.join("; ")
+            }
+        }
+    }
+}
+
+impl RouteSpec {
+    /// The words of `ip route VERB` for this route.
+    pub fn words(&self, verb: &str) -> Vec<String> {
+        let is_ipv6 = self.destination.addr().is_ipv6();
+        let mut all = ip(is_ipv6);
+        all.extend(words(&["route", verb]));
+        if self.kind != RouteKind::Unicast {
+            all.push(self.kind.word().to_owned());
+        }
+        all.push(destination_word(&self.destination));
+        if let Some(via) = self.via {
+            all.extend(words(&["via", &via.to_string()]));
+        }
+        if let Some(link) = &self.link {
+            all.extend(words(&["dev", link]));
+        }
+        if self.table != tables::MAIN {
+            all.extend(words(&["table", &tables::name(self.table)]));
+        }
+        if self.metric != 0 && !(is_ipv6 && self.metric == 1024) {
+            all.extend(words(&["metric", &self.metric.to_string()]));
+        }
+        if self.protocol == 2 {
+            all.extend(words(&["proto", "kernel"]));
+        }
+        if self.scope == 253 && !is_ipv6 {
+            all.extend(words(&["scope", "link"]));
+        }
+        if let Some(source) = self.preferred_source {
+            all.extend(words(&["src", &source.to_string()]));
+        }
+        if let Some(mtu) = self.mtu {
+            all.extend(words(&["mtu", &mtu.to_string()]));
+        }
+        if self.onlink {
+            all.push("onlink".to_owned());
+        }
+        all
+    }
+}
+
+fn words(all: &[&str]) -> Vec<String> {
+    all.iter().map(|it| (*it).to_owned()).collect()
+}
+
+fn ip(is_ipv6: bool) -> Vec<String> {
+    if is_ipv6 { words(&["ip", "-6"]) } else { words(&["ip"]) }
+}
+
+fn destination_word(destination: &IpNet) -> String {
+    match destination {
+        it if it.prefix_len() == 0 => "default".to_owned(),
+        it if it.prefix_len() == it.max_prefix_len() => it.addr().to_string(),
+        it => it.to_string(),
+    }
+}
+
+fn address_words(verb: &str, link: &str, address: &IpNet) -> Vec<String> {
+    let mut all = ip(address.addr().is_ipv6());
+    all.extend(words(&["addr", verb, &address.to_string(), "dev", link]));
+    if verb == "add" && matches!(address, IpNet::V4(it) if it.prefix_len() < 31) {
+        all.extend(words(&["brd", "+"]));
+    }
+    all
+}
+
+fn route_removal(table: u32, destination: &IpNet, metric: u32) -> Vec<String> {
+    let is_ipv6 = destination.addr().is_ipv6();
+    let mut all = ip(is_ipv6);
+    all.extend(words(&["route", "del", &destination_word(destination)]));
+    if table != tables::MAIN {
+        all.extend(words(&["table", &tables::name(table)]));
+    }
+    if metric != 0 && !(is_ipv6 && metric == 1024) {
+        all.extend(words(&["metric", &metric.to_string()]));
+    }
+    all
+}
+
+fn rule_words(rule: &RoutingRule) -> Vec<String> {
+    let mut all = ip(rule.is_ipv6);
+    all.extend(words(&["rule", "add"]));
+    if rule.inverted {
+        all.push("not".to_owned());
+    }
+    all.extend(words(&["pref", &rule.priority.to_string()]));
+    let mut with = |word: &str, value: Option<String>| {
+        if let Some(value) = value {
+            all.extend([word.to_owned(), value]);
+        }
+    };
+    with("from", rule.source.map(|it| it.to_string()));
+    with("to", rule.destination.map(|it| it.to_string()));
+    with("iif", rule.input.clone());
+    with("oif", rule.output.clone());
+    with("fwmark", rule.mark.map(|(value, mask)| format!("{value:#x}/{mask:#x}")));
+    with("tos", (rule.tos != 0).then(|| format!("{:#x}", rule.tos)));
+    with("ipproto", rule.ip_protocol.map(|it| it.to_string()));
+    with("sport", rule.source_ports.map(|(first, last)| format!("{first}-{last}")));
+    with("dport", rule.destination_ports.map(|(first, last)| format!("{first}-{last}")));
+    with("uidrange", rule.users.map(|(first, last)| format!("{first}-{last}")));
+    match rule.action {
+        RuleAction::Lookup(table) => with("lookup", Some(tables::name(table))),
+        RuleAction::Goto(priority) => with("goto", Some(priority.to_string())),
+        RuleAction::Nop => all.push("nop".to_owned()),
+        RuleAction::Blackhole => all.push("blackhole".to_owned()),
+        RuleAction::Unreachable => all.push("unreachable".to_owned()),
+        RuleAction::Prohibit => all.push("prohibit".to_owned()),
+        RuleAction::Other(_) => {}
+    }
+    if let Some(length) = rule.suppress_prefix_length {
+        all.extend(words(&["suppress_prefixlength", &length.to_string()]));
+    }
+    all
+}
+
+/// The words of a rule as `iptables-save` prints it: separated by blanks, but for quoted ones.
+pub(crate) fn split_words(rule: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut word = String::new();
+    let (mut is_quoted, mut is_word) = (false, false);
+    let mut characters = rule.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' if is_quoted => word.extend(characters.next()),
+            '"' => (is_quoted, is_word) = (!is_quoted, true),
+            blank if blank.is_whitespace() && !is_quoted => {
+                if is_word {
+                    all.push(std::mem::take(&mut word));
+                }
+                is_word = false;
+            }
+            other => {
+                word.push(other);
+                is_word = true;
+            }
+        }
+    }
+    if is_word {
+        all.push(word);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(change: &Change) -> String {
+        change.summary()
+    }
+
+    #[test]
+    fn commands_are_those_that_a_person_types() {
+        let place = Place::node("w1");
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let flannel = RouteSpec {
+            onlink: true,
+            ..RouteSpec::unicast(net("10.244.2.0/24"), Some("10.244.2.0".parse().unwrap()), "flannel.1")
+        };
+        assert_eq!(
+            line(&Change::RouteReplaced { place: place.clone(), route: flannel }),
+            "ip route replace 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink"
+        );
+        assert_eq!(
+            line(&Change::Sysctl {
+                place: place.clone(),
+                key: hopwise_snapshot::SysctlKey::of_link(false, "flannel.1", "forwarding"),
+                value: "1".to_owned(),
+            }),
+            "sysctl -w net.ipv4.conf.flannel/1.forwarding=1"
+        );
+        assert_eq!(
+            line(&Change::IptablesInserted {
+                place: place.clone(),
+                tool: "iptables-nft".to_owned(),
+                table: "filter".to_owned(),
+                chain: "FORWARD".to_owned(),
+                position: 1,
+                rule: r#"-s 10.244.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT"#.to_owned(),
+            }),
+            "iptables-nft -t filter -I FORWARD 1 -s 10.244.0.0/16 -m comment --comment 'flanneld forward' -j ACCEPT"
+        );
+        assert_eq!(
+            line(&Change::RouteRemoved { place, table: 254, destination: net("fd00::/64"), metric: 1024 }),
+            "ip -6 route del fd00::/64"
+        );
+    }
+
+    #[test]
+    fn a_quoted_word_stays_one() {
+        assert_eq!(split_words(r#"--comment "a \"b\" c" -j X"#), ["--comment", "a \"b\" c", "-j", "X"]);
+    }
+}

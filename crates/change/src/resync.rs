@@ -1,0 +1,250 @@
+//! What a controller writes when it starts.
+
+use std::{collections::BTreeSet, fmt, net::IpAddr};
+
+use hopwise_controllers::{
+    Family, Ruleset,
+    flannel::{FlannelConfig, NodeNetwork, Uplink, network, sync_flannel_iptables},
+    kube_proxy::{KubeProxy, KubeProxyConfig},
+};
+use hopwise_snapshot::{
+    AddressFlags, Link, LinkDetail, LinkFlags, NetNs, NodeName, NodeObject, Observed, Place, Snapshot, Vxlan,
+    tables,
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{kernel, ruleset};
+
+/// A controller that keeps state of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Controller {
+    /// kube-proxy: Services in the packet filter.
+    KubeProxy,
+    /// flannel: tunnel device, routes, neighbours, forwarding entries, and its own rules.
+    Flannel,
+}
+
+impl Controller {
+    /// The DaemonSet that runs it, as namespace and name.
+    pub fn daemon_set(self) -> (&'static str, &'static str) {
+        match self {
+            Self::KubeProxy => ("kube-system", "kube-proxy"),
+            Self::Flannel => ("kube-flannel", "kube-flannel-ds"),
+        }
+    }
+
+    /// The label that its pods carry.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::KubeProxy => "k8s-app=kube-proxy",
+            Self::Flannel => "app=flannel",
+        }
+    }
+}
+
+impl fmt::Display for Controller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KubeProxy => "kube-proxy",
+            Self::Flannel => "flannel",
+        })
+    }
+}
+
+/// Writes a controller's state anew; why not, if it cannot.
+pub(crate) fn resync(snapshot: &mut Snapshot, node: &NodeName, controller: Controller) -> Result<(), String> {
+    match controller {
+        Controller::KubeProxy => resync_kube_proxy(snapshot, node),
+        Controller::Flannel => resync_flannel(snapshot, node),
+    }
+}
+
+fn resync_kube_proxy(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), String> {
+    let cluster = snapshot.cluster.clone();
+    let config = match KubeProxyConfig::of_cluster(&cluster) {
+        Observed::Known(Ok(config)) => config,
+        Observed::Known(Err(error)) => return Err(format!("kube-proxy's configuration: {error}")),
+        Observed::Absent | Observed::NotCollected(_) => {
+            return Err("kube-proxy's configuration is not known".into());
+        }
+    };
+    let proxy = KubeProxy::new(&cluster, node, &config);
+    let place = Place::Node(node.clone());
+    let net = snapshot.net_mut(&place).ok_or("the node was not read")?;
+    for family in Family::ALL {
+        edit_rules(net, family, |rules| match proxy.sync(family, rules) {
+            Observed::Known(()) => Ok(()),
+            Observed::Absent | Observed::NotCollected(_) => Err("Services are not known".to_owned()),
+        })?;
+    }
+    Ok(())
+}
+
+/// Lets a controller edit the rules that iptables-nft shows of a family.
+fn edit_rules(
+    net: &mut NetNs,
+    family: Family,
+    edit: impl FnOnce(&mut Ruleset) -> Result<(), String>,
+) -> Result<(), String> {
+    let (tool, nft_family) = match family {
+        Family::V4 => ("iptables-nft", "ip"),
+        Family::V6 => ("ip6tables-nft", "ip6"),
+    };
+    let slot = ruleset::text_of(&mut net.netfilter, tool).ok_or("no such tool")?;
+    let mut rules = match slot {
+        Observed::Known(text) => {
+            Ruleset::parse(&without_counters(text)).map_err(|error| error.to_string())?
+        }
+        Observed::Absent => Ruleset::default(),
+        Observed::NotCollected(reason) => return Err(format!("{tool}: {reason}")),
+    };
+    edit(&mut rules)?;
+    let tables: BTreeSet<String> = rules.chains().map(|(table, ..)| table.to_owned()).collect();
+    for table in tables {
+        ruleset::forget_nft_table(&mut net.netfilter, nft_family, &table);
+    }
+    ruleset::set_text(&mut net.netfilter, tool, rules.to_string()).ok_or("the tool is missing")?;
+    Ok(())
+}
+
+fn without_counters(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('[').and_then(|it| it.split_once("] ")) {
+        Some((_, rule)) => rule,
+        None => line,
+    });
+    lines.flat_map(|it| [it, "\n"]).collect()
+}
+
+fn resync_flannel(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), String> {
+    let cluster = snapshot.cluster.clone();
+    let config = match FlannelConfig::of_cluster(&cluster) {
+        Observed::Known(Ok(config)) => config,
+        Observed::Known(Err(error)) => return Err(format!("flannel's configuration: {error}")),
+        Observed::Absent | Observed::NotCollected(_) => {
+            return Err("flannel's configuration is not known".into());
+        }
+    };
+    let place = Place::Node(node.clone());
+    let net = snapshot.net(&place).ok_or("the node was not read")?;
+    let internal: Vec<IpAddr> = cluster.node(node).into_iter().flat_map(NodeObject::internal_ips).collect();
+    let uplink = uplink(net, &internal).ok_or("the node has no interface with its own address")?;
+    let wanted = match network(&cluster, node, &config, &uplink) {
+        Observed::Known(Ok(wanted)) => wanted,
+        Observed::Known(Err(error)) => return Err(error.to_string()),
+        Observed::Absent | Observed::NotCollected(_) => return Err("nodes are not known".into()),
+    };
+    let net = snapshot.net_mut(&place).ok_or("the node was not read")?;
+    write_network(net, &wanted);
+    for family in Family::ALL {
+        if config.network_of(family).is_none() {
+            continue;
+        }
+        edit_rules(net, family, |rules| {
+            match sync_flannel_iptables(&cluster, node, &config, family, rules) {
+                Observed::Known(Ok(())) => Ok(()),
+                Observed::Known(Err(error)) => Err(error.to_string()),
+                Observed::Absent | Observed::NotCollected(_) => Err("nodes are not known".to_owned()),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// The interface that holds the node's own address, as flannel chooses it.
+pub fn uplink(net: &NetNs, internal: &[IpAddr]) -> Option<Uplink> {
+    let addresses = net.addresses.known()?;
+    let own = addresses.iter().find(|it| internal.contains(&it.address.addr()))?;
+    let link = net.links.known()?.iter().find(|it| it.index == own.link)?;
+    let mut of_link: Vec<IpNet> = addresses
+        .iter()
+        .filter(|it| it.link == link.index && it.scope == 0 && !it.flags.contains(AddressFlags::SECONDARY))
+        .map(|it| it.address)
+        .collect();
+    // The node's own addresses first, whatever else the interface holds.
+    of_link.sort_by_key(|it| !internal.contains(&it.addr()));
+    Some(Uplink { name: link.name.clone(), mtu: link.mtu, addresses: of_link })
+}
+
+/// Devices, addresses, routes, neighbours and forwarding entries as flannel writes them.
+fn write_network(net: &mut NetNs, wanted: &NodeNetwork) {
+    for device in &wanted.devices {
+        let lower = net.link(&device.lower).map(|it| it.index);
+        let vxlan = Vxlan {
+            vni: device.vni,
+            port: device.port,
+            local: Some(device.local),
+            remote: None,
+            lower,
+            learning: device.learning,
+            ttl: 0,
+            df: "unset".to_owned(),
+            external: false,
+        };
+        let Some(links) = net.links.known_mut() else { return };
+        let free = links.iter().map(|it| it.index.0).max().unwrap_or(0) + 1;
+        let at = links.iter().position(|it| it.name == device.name).unwrap_or_else(|| {
+            links.push(new_link(free, &device.name));
+            links.len() - 1
+        });
+        let link = &mut links[at];
+        "vxlan".clone_into(&mut link.kind);
+        link.detail = LinkDetail::Vxlan(vxlan);
+        link.mtu = device.mtu;
+        link.mac = device.mac.or(link.mac);
+        link.flags |= LinkFlags::UP | LinkFlags::RUNNING | LinkFlags::LOWER_UP;
+        link.flags.remove(LinkFlags::NOARP);
+        link.lower = lower;
+        "UNKNOWN".clone_into(&mut link.operstate);
+        kernel::add_address(net, &device.name, device.address);
+    }
+    for route in &wanted.routes {
+        let Some(link) = net.link(&route.device).map(|it| it.index) else { continue };
+        let resolved = route.resolved(link);
+        if let Some(routes) = net.routes.known_mut() {
+            routes.retain(|it| it.table != tables::MAIN || it.destination != resolved.destination);
+            routes.push(resolved);
+        }
+    }
+    for neighbour in &wanted.neighbours {
+        let change = crate::Change::NeighbourReplaced {
+            place: Place::node(""),
+            link: neighbour.device.clone(),
+            address: neighbour.address,
+            mac: neighbour.mac,
+        };
+        // An entry of a device that is not there cannot be written; flannel logs it and goes on.
+        let _ = change.apply_to(net);
+    }
+    for entry in &wanted.fdb {
+        let change = crate::Change::FdbReplaced {
+            place: Place::node(""),
+            link: entry.device.clone(),
+            mac: entry.mac,
+            remote: Some(entry.remote),
+        };
+        // An entry of a device that is not there cannot be written; flannel logs it and goes on.
+        let _ = change.apply_to(net);
+    }
+}
+
+fn new_link(index: u32, name: &str) -> Link {
+    Link {
+        index: hopwise_snapshot::IfIndex(index),
+        name: name.to_owned(),
+        kind: String::new(),
+        flags: LinkFlags::BROADCAST | LinkFlags::MULTICAST,
+        mtu: 1500,
+        mac: None,
+        operstate: "DOWN".to_owned(),
+        master: None,
+        lower: None,
+        lower_nsid: None,
+        detail: LinkDetail::Other,
+        port: None,
+        xdp: None,
+        qdisc: "noqueue".to_owned(),
+        statistics: hopwise_snapshot::LinkStatistics::default(),
+    }
+}

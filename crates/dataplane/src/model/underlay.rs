@@ -1,0 +1,146 @@
+//! What lies between the nodes: assumed to work, because its state cannot be read.
+//!
+//! The assumption is one Ethernet segment that carries every frame between the nodes' uplinks, and a gateway
+//! on it that forwards to the nodes and to the outside and knows no way back to pod addresses. Stations that
+//! are no node's (the gateway among them) are believed to be there as long as there is evidence for it in
+//! the nodes' own state.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use hopwise_snapshot::{IfIndex, Mac, NeighbourState, RouteKind, Snapshot};
+use ipnet::IpNet;
+
+use super::{Network, Peer, PlaceId, stack::Stack};
+
+/// The underlay, as far as the nodes' state tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Underlay {
+    /// The interfaces that lead into it.
+    pub(crate) uplinks: Vec<(PlaceId, IfIndex)>,
+    /// Stations that are no node's and are believed to answer, with the Ethernet address that nodes learned.
+    stations: BTreeMap<IpAddr, Option<Mac>>,
+    /// Addresses outside that are promised to be reachable.
+    outside: BTreeSet<IpAddr>,
+    /// The cluster's own ranges, which nobody outside knows a way to.
+    cluster_ranges: Vec<IpNet>,
+    /// What each uplink shows to the others. Two networks with equal faces are equal to each other's nodes.
+    faces: Vec<Face>,
+}
+
+/// What an uplink shows to the other stations between the nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Face {
+    place: PlaceId,
+    link: IfIndex,
+    mac: Option<Mac>,
+    is_up: bool,
+    addresses: Vec<IpAddr>,
+}
+
+impl Underlay {
+    pub(super) fn new(network: &Network, snapshot: &Snapshot) -> Self {
+        let mut underlay = Self::default();
+        for (id, stack) in network.stacks().filter(|(_, stack)| stack.place.as_node().is_some()) {
+            for link in stack.links.known().into_iter().flat_map(BTreeMap::values) {
+                if network.peer(id, link) == Peer::Underlay {
+                    underlay.uplinks.push((id, link.index));
+                }
+            }
+        }
+        underlay.faces = underlay.uplinks.iter().filter_map(|(id, link)| face(network, *id, *link)).collect();
+        underlay.cluster_ranges = cluster_ranges(snapshot);
+        underlay.outside = snapshot.outside.iter().map(|it| it.address).collect();
+        underlay.find_stations(network);
+        underlay
+    }
+
+    fn find_stations(&mut self, network: &Network) {
+        let mut learned: BTreeMap<IpAddr, BTreeMap<Mac, u32>> = BTreeMap::new();
+        let mut refused: BTreeSet<IpAddr> = BTreeSet::new();
+        let mut gateways: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        let mut n_nodes = 0;
+        for (id, stack) in network.stacks().filter(|(_, stack)| stack.place.as_node().is_some()) {
+            n_nodes += 1;
+            for gateway in self.default_gateways(id, stack) {
+                *gateways.entry(gateway).or_default() += 1;
+            }
+            for entry in stack.neighbours.known().into_iter().flat_map(BTreeMap::values) {
+                if !self.uplinks.contains(&(id, entry.link)) {
+                    continue;
+                }
+                match (entry.state, entry.mac) {
+                    (NeighbourState::Failed | NeighbourState::Incomplete, _) => {
+                        refused.insert(entry.address);
+                    }
+                    (NeighbourState::Permanent | NeighbourState::NoArp | NeighbourState::None, _)
+                    | (_, None) => {}
+                    (_, Some(mac)) => *learned.entry(entry.address).or_default().entry(mac).or_default() += 1,
+                }
+            }
+        }
+        for (address, macs) in learned {
+            // The address that most nodes learned; the lowest among equals, so that the choice is stable.
+            let best =
+                macs.iter().max_by_key(|(mac, n)| (**n, std::cmp::Reverse(**mac))).map(|(mac, _)| *mac);
+            self.stations.insert(address, best);
+        }
+        for (gateway, n) in gateways {
+            if n * 2 >= n_nodes && !refused.contains(&gateway) {
+                self.stations.entry(gateway).or_insert(None);
+            }
+        }
+    }
+
+    /// The gateways of a node's default routes that leave by an uplink.
+    fn default_gateways(&self, id: PlaceId, stack: &Stack) -> BTreeSet<IpAddr> {
+        let defaults = [&stack.fib4, &stack.fib6].into_iter().flat_map(|fib| &fib.routes);
+        let defaults =
+            defaults.filter(|it| it.destination.prefix_len() == 0 && it.kind == RouteKind::Unicast);
+        let hops = defaults.flat_map(|it| &it.next_hops);
+        let uplinked = hops.filter(|it| it.link.is_some_and(|link| self.uplinks.contains(&(id, link))));
+        uplinked.filter_map(|it| it.via).collect()
+    }
+
+    /// Is a station with this address, which is no node's, believed to be on the segment?
+    pub(crate) fn has_station(&self, address: IpAddr) -> bool {
+        self.stations.contains_key(&address) || self.outside.contains(&address)
+    }
+
+    /// The Ethernet address that nodes learned of a station that is no node's.
+    pub(crate) fn station_mac(&self, address: IpAddr) -> Option<Mac> {
+        self.stations.get(&address).copied().flatten()
+    }
+
+    /// Is this an Ethernet address that nodes learned of some station that is no node's?
+    pub(crate) fn is_station_mac(&self, mac: Mac) -> bool {
+        self.stations.values().any(|it| *it == Some(mac))
+    }
+
+    /// The cluster's own range that an address lies in.
+    pub(crate) fn cluster_range_of(&self, address: IpAddr) -> Option<IpNet> {
+        self.cluster_ranges.iter().copied().find(|it| it.contains(&address))
+    }
+
+    /// Is it the same for those who send through it?
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        self.faces == other.faces && self.stations == other.stations
+    }
+}
+
+fn face(network: &Network, place: PlaceId, link: IfIndex) -> Option<Face> {
+    let stack = network.stack(place).ok()?;
+    let device = stack.link(link)?;
+    let addresses = stack.addresses.known().into_iter().flatten().map(|it| it.address.addr()).collect();
+    Some(Face { place, link, mac: device.mac, is_up: device.is_up(), addresses })
+}
+
+/// The ranges of the nodes' pods and the addresses of Services.
+fn cluster_ranges(snapshot: &Snapshot) -> Vec<IpNet> {
+    let nodes = snapshot.cluster.nodes.known().into_iter().flatten();
+    let services = snapshot.cluster.services.known().into_iter().flatten();
+    let pods = nodes.flat_map(hopwise_snapshot::NodeObject::pod_cidrs);
+    pods.chain(services.flat_map(hopwise_snapshot::Service::cluster_ips).map(IpNet::from)).collect()
+}

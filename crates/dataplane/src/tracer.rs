@@ -1,0 +1,154 @@
+//! One flow, by every way that it can take.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use crate::{
+    Network,
+    model::PlaceId,
+    trace::{Assumption, Blocker, BlockerKind, Disposition, Flow, Recipient, Trace},
+    walk::{Choices, trace_once},
+};
+
+/// The most ways that are followed. Beyond it a flow counts as not fully known.
+const MOST_WAYS: usize = 4_096;
+
+/// All ways that a flow can take.
+#[derive(Clone, Debug)]
+pub struct Traces {
+    /// The flow.
+    pub flow: Flow,
+    /// One trace for each way. More than one where the kernel throws dice, or where what is not known was
+    /// followed both ways.
+    pub traces: Vec<Trace>,
+    /// Was something unknown followed both ways?
+    pub is_guess: bool,
+    pub(crate) visited: BTreeSet<PlaceId>,
+    pub(crate) touches_underlay: bool,
+}
+
+/// Follows a flow by every way that it can take, and writes down every hop.
+pub fn trace(network: &Network, flow: &Flow) -> Traces {
+    follow(network, flow, true)
+}
+
+/// Follows a flow by every way; hops are written down if asked for.
+pub(crate) fn follow(network: &Network, flow: &Flow, is_recording: bool) -> Traces {
+    let mut choices = Choices::default();
+    let mut all = Traces {
+        flow: flow.clone(),
+        traces: Vec::new(),
+        is_guess: false,
+        visited: BTreeSet::new(),
+        touches_underlay: false,
+    };
+    loop {
+        let walked = trace_once(network, flow, &mut choices, is_recording);
+        all.is_guess |= walked.is_guess;
+        all.touches_underlay |= walked.touches_underlay;
+        all.visited.extend(walked.visited);
+        all.traces.push(walked.trace);
+        if all.traces.len() >= MOST_WAYS {
+            all.is_guess = true;
+            break;
+        }
+        if !choices.next() {
+            break;
+        }
+    }
+    all
+}
+
+/// Whether a promise is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Certainly kept.
+    Kept,
+    /// Certainly broken, at least for some of the ways that the kernel chooses from.
+    Broken,
+    /// It depends on something unknown.
+    Unknown,
+}
+
+/// What a flow is expected to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expectation {
+    /// Who may take it.
+    pub recipients: BTreeSet<Recipient>,
+    /// Which source the recipient must see; none where translation is allowed.
+    pub source: Option<IpAddr>,
+}
+
+impl Expectation {
+    /// Expects anyone at all.
+    pub fn anyone() -> Self {
+        Self { recipients: BTreeSet::new(), source: None }
+    }
+
+    fn holds(&self, by: &Recipient, source_seen: IpAddr) -> bool {
+        (self.recipients.is_empty() || self.recipients.contains(by))
+            && self.source.is_none_or(|it| it == source_seen)
+    }
+
+    /// The trace as seen by someone who expects this: delivered to the wrong one is misdelivered.
+    pub fn judge(&self, trace: &mut Trace) {
+        let Disposition::Delivered { by, source_seen } = &trace.disposition else { return };
+        if self.holds(by, *source_seen) {
+            return;
+        }
+        let (by, source_seen) = (by.clone(), *source_seen);
+        let wrong_recipient = !self.recipients.is_empty() && !self.recipients.contains(&by);
+        let mut rules = trace.translations.iter().rev();
+        let rule = rules.find(|it| it.is_destination == wrong_recipient).or(trace.translations.last());
+        let (element, place) = match (rule, &by) {
+            (Some(rule), _) => (rule.element.clone(), Some(rule.place.clone())),
+            (None, Recipient::Place(place)) => (hopwise_snapshot::Element::place(place), Some(place.clone())),
+            (None, Recipient::Outside(_)) => (hopwise_snapshot::Element::underlay(["all"]), None),
+        };
+        let kind = BlockerKind::Misdirected { by: by.clone(), source_seen };
+        trace.blocker = Some(Blocker { element, place, kind });
+        trace.disposition = Disposition::Misdelivered { by, source_seen };
+    }
+}
+
+impl Traces {
+    /// Judges every way by what is expected.
+    pub fn judged(mut self, expectation: &Expectation) -> Self {
+        for trace in &mut self.traces {
+            expectation.judge(trace);
+        }
+        self
+    }
+
+    /// Whether the flow does what was expected, by every way.
+    pub fn state(&self) -> State {
+        let fails = |it: &&Trace| !it.disposition.is_delivered();
+        let n_failing = self.traces.iter().filter(fails).count();
+        let n_unknown = self.traces.iter().filter(|it| it.disposition == Disposition::Unknown).count();
+        let is_assumed = self.assumptions().iter().any(|it| !it.is_tried);
+        if n_failing == 0 {
+            return if is_assumed { State::Unknown } else { State::Kept };
+        }
+        // What was not read was taken to be as the flow needs it: if it fails all the same, it fails. Where
+        // both possibilities were followed, only what happens on all of them is certain.
+        let fails_surely =
+            if self.is_guess { n_failing - n_unknown == self.traces.len() } else { n_failing > n_unknown };
+        if fails_surely { State::Broken } else { State::Unknown }
+    }
+
+    /// The trace to show: the most likely one that fails, else the most likely one.
+    pub fn representative(&self) -> &Trace {
+        let likelier = |a: &&Trace, b: &&Trace| a.probability.total_cmp(&b.probability);
+        let failing = self.traces.iter().rev().filter(|it| !it.disposition.is_delivered()).max_by(likelier);
+        failing.or_else(|| self.traces.iter().rev().max_by(likelier)).unwrap_or(&self.traces[0])
+    }
+
+    /// What stops the flow, on any of its ways.
+    pub fn blockers(&self) -> BTreeSet<&Blocker> {
+        self.traces.iter().filter_map(|it| it.blocker.as_ref()).collect()
+    }
+
+    /// What the answer depends on and nobody knows. Unknowns that were followed both ways count as well.
+    pub fn assumptions(&self) -> BTreeSet<&Assumption> {
+        self.traces.iter().flat_map(|it| &it.assumptions).collect()
+    }
+}

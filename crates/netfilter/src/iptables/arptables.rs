@@ -1,0 +1,254 @@
+//! The text of `arptables-legacy-save`.
+//!
+//! That program is a script around `arptables -L -n`: policies and rules, the target before the conditions,
+//! no counters, no `COMMIT`.
+
+use super::{
+    built_in,
+    words::{Words, masked, split},
+};
+use crate::{
+    Chain, Family, Origin, Policy, Rule, Source, Step, Table, put,
+    remark::{Problem, Remark, RuleName, Weight, excerpt},
+    xt::{ArpMatch, InterfacePattern, MarkTarget, Masked, Match, Target, Test, Unknown},
+};
+
+/// Reads what `arptables-legacy-save` prints.
+pub fn parse(text: &str) -> (Vec<Table>, Vec<Remark>) {
+    let mut tables: Vec<Table> = Vec::new();
+    let mut remarks = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let mut problems = Vec::new();
+        let mut rule_name = None;
+        let begin = line.trim();
+        let mut weight = Weight::Lost;
+        if let Some(name) = begin.strip_prefix('*') {
+            tables.push(Table::new(Origin::ArptablesLegacy, Family::Arp, name));
+        } else if let (Some(rest), Some(table)) = (begin.strip_prefix(':'), tables.last_mut()) {
+            problems.extend(read_chain(rest, table).err());
+        } else if let (true, Some(table)) = (begin.starts_with("-A "), tables.last_mut()) {
+            match read_rule(begin, table, at + 1) {
+                Ok((name, found)) => {
+                    weight = Weight::NotUnderstood;
+                    rule_name = Some(name);
+                    problems = found;
+                }
+                Err(problem) => problems.push(problem),
+            }
+        } else if !begin.is_empty() && !begin.starts_with('#') {
+            let expected = "`*TABLE`, `:CHAIN` or `-A CHAIN`".to_owned();
+            problems.push(Problem { column: 1, expected, found: excerpt(begin) });
+        }
+        for Problem { column, expected, found } in problems {
+            remarks.push(Remark {
+                source: Source::ArptablesLegacy,
+                weight,
+                line: at + 1,
+                column,
+                path: String::new(),
+                expected,
+                found,
+                rule: rule_name.clone(),
+            });
+        }
+    }
+    (tables, remarks)
+}
+
+/// `NAME POLICY`, where `-` is the policy of a chain that has none.
+fn read_chain(text: &str, table: &mut Table) -> Result<(), Problem> {
+    let mut words = text.split_ascii_whitespace();
+    let name = words.next().unwrap_or("");
+    let base = match words.next() {
+        Some("-") => None,
+        Some("ACCEPT") => built_in(Family::Arp, &table.name, name, Policy::Accept),
+        Some("DROP") => built_in(Family::Arp, &table.name, name, Policy::Drop),
+        _ => {
+            let expected = "`:CHAIN POLICY`".to_owned();
+            return Err(Problem { column: 1, expected, found: excerpt(text) });
+        }
+    };
+    table.chains.insert(Chain::new(name, base));
+    Ok(())
+}
+
+fn read_rule(text: &str, table: &mut Table, line: usize) -> Result<(RuleName, Vec<Problem>), Problem> {
+    let words = split(text, 1)?;
+    let mut reader = Words::new(&words, text.len() + 1);
+    reader.next();
+    let name = reader.argument("a chain")?.to_owned();
+    let mut conditions = Vec::new();
+    let mut target = None;
+    let mut problems = Vec::new();
+    while reader.peek().is_some() {
+        let start = reader.position();
+        let not = reader.eat("!");
+        match read_option(&mut reader, not, &mut target) {
+            Ok(Some(condition)) => conditions.push(Step::Match(condition)),
+            Ok(None) => {}
+            Err(problem) => {
+                problems.push(problem);
+                reader.rewind(start);
+                let mut unknown = Unknown { name: String::new(), words: Vec::new() };
+                while let Some(word) = reader.next() {
+                    unknown.words.push(word.text.clone().into_owned());
+                }
+                conditions.push(Step::Match(Match::Unknown(unknown)));
+            }
+        }
+    }
+    let chains: Vec<&str> = table.chains.iter().map(|it| it.name.as_str()).collect();
+    let target = target.map(|(name, words): (String, Vec<String>)| read_target(name, words, &chains));
+    if let Some(Target::Unknown(unknown)) = &target {
+        let expected = "a target that is known".to_owned();
+        problems.push(Problem { column: 1, expected, found: unknown.name.clone() });
+    }
+    conditions.extend(target.map(Step::Target));
+    if table.chains.get(&name).is_none() {
+        table.chains.insert(Chain::new(name.clone(), None));
+    }
+    let Some(chain) = table.chains.get_mut(&name) else {
+        return Err(reader.unexpected("a chain"));
+    };
+    let mut rule = Rule::new(chain.rules.len() + 1, conditions);
+    text.clone_into(&mut rule.text);
+    rule.line = Some(line);
+    let at = RuleName { table: table.name.clone(), chain: name, position: rule.position };
+    chain.rules.push(rule);
+    Ok((at, problems))
+}
+
+type NamedTarget = Option<(String, Vec<String>)>;
+
+fn read_option(
+    words: &mut Words<'_, '_>,
+    not: bool,
+    target: &mut NamedTarget,
+) -> Result<Option<Match>, Problem> {
+    let option = words.argument("an option")?;
+    let condition = match option {
+        "-j" => {
+            *target = Some((words.argument("a target")?.to_owned(), Vec::new()));
+            return Ok(None);
+        }
+        "-i" => Match::Input(Test { not, value: InterfacePattern(words.argument("a device")?.to_owned()) }),
+        "-o" => Match::Output(Test { not, value: InterfacePattern(words.argument("a device")?.to_owned()) }),
+        "-s" => Match::Arp(ArpMatch::SenderIp(Test { not, value: words.value("ADDRESS[/MASK]")? })),
+        "-d" => Match::Arp(ArpMatch::TargetIp(Test { not, value: words.value("ADDRESS[/MASK]")? })),
+        "--src-mac" => Match::Arp(ArpMatch::SenderMac(Test { not, value: words.value("MAC[/MASK]")? })),
+        "--dst-mac" => Match::Arp(ArpMatch::TargetMac(Test { not, value: words.value("MAC[/MASK]")? })),
+        "--opcode" => Match::Arp(ArpMatch::Operation(Test { not, value: words.parse("OPCODE", masked16)? })),
+        "--h-length" => Match::Arp(ArpMatch::HardwareLength(Test { not, value: words.number("a length")? })),
+        "--h-type" => {
+            Match::Arp(ArpMatch::HardwareType(Test { not, value: words.parse("a type", masked16)? }))
+        }
+        "--proto-type" => {
+            Match::Arp(ArpMatch::ProtocolType(Test { not, value: words.parse("a type", masked16)? }))
+        }
+        // What comes behind the conditions belongs to the target, whose name came first.
+        _ => match target {
+            Some((_, options)) if option.starts_with("--") && !not => {
+                options.push(option.to_owned());
+                while let Some(word) = words.next() {
+                    options.push(word.text.clone().into_owned());
+                }
+                return Ok(None);
+            }
+            _ => return Err(words.unexpected("an option of arptables")),
+        },
+    };
+    Ok(Some(condition))
+}
+
+fn masked16(text: &str) -> Option<(u16, u16)> {
+    let (value, mask) = masked(text)?;
+    Some((u16::try_from(value).ok()?, u16::try_from(mask.unwrap_or(0xffff)).ok()?))
+}
+
+fn read_target(name: String, words: Vec<String>, chains: &[&str]) -> Target {
+    let option = |option: &str| {
+        let at = words.iter().position(|it| it == option)?;
+        words.get(at + 1).map(String::as_str)
+    };
+    let hexadecimal = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    match name.as_str() {
+        "ACCEPT" => Target::Accept,
+        "DROP" => Target::Drop,
+        "RETURN" => Target::Return,
+        "mangle" => Target::ArpMangle(words),
+        chain if chains.contains(&chain) && words.is_empty() => Target::Jump(name),
+        "CLASSIFY" => {
+            let class = option("--set-class").and_then(|it| it.split_once(':')).and_then(|(major, minor)| {
+                let half = |text| u16::try_from(hexadecimal(text)?).ok();
+                Some((half(major)?, half(minor)?))
+            });
+            match class {
+                Some((major, minor)) => Target::Classify(major, minor),
+                None => Target::Unknown(Unknown { name, words }),
+            }
+        }
+        // The tool prints marks in hexadecimal without saying so.
+        "MARK" => match option("--set-mark").and_then(hexadecimal) {
+            Some(value) => Target::Mark(MarkTarget(Masked { value, mask: u32::MAX })),
+            None => Target::Unknown(Unknown { name, words }),
+        },
+        _ => Target::Unknown(Unknown { name, words }),
+    }
+}
+
+/// Writes tables of arptables as `arptables-legacy-save` does.
+pub fn emit(tables: &[Table]) -> String {
+    let mut out = String::new();
+    for table in tables.iter().filter(|it| it.origin == Origin::ArptablesLegacy) {
+        put!(out, "*{}\n", table.name);
+        for chain in &table.chains {
+            let policy = match chain.base.as_ref().map(|it| it.policy) {
+                None => "-",
+                Some(Policy::Accept) => "ACCEPT",
+                Some(Policy::Drop) => "DROP",
+            };
+            put!(out, ":{} {policy}\n", chain.name);
+        }
+        for chain in &table.chains {
+            for rule in &chain.rules {
+                emit_rule(&chain.name, rule, &mut out);
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn emit_rule(chain: &str, rule: &Rule, out: &mut String) {
+    put!(out, "-A {chain}");
+    let mut options = String::new();
+    for step in &rule.steps {
+        let Step::Target(target) = step else { continue };
+        match target {
+            Target::Mark(MarkTarget(Masked { value, .. })) => {
+                put!(out, " -j MARK");
+                put!(options, " --set-mark {value:x}");
+            }
+            Target::Classify(major, minor) => {
+                put!(out, " -j CLASSIFY");
+                put!(options, " --set-class {major:x}:{minor:x}");
+            }
+            Target::ArpMangle(words) => {
+                put!(out, " -j mangle");
+                put!(options, " {}", words.join(" "));
+            }
+            Target::Unknown(it) => {
+                put!(out, " -j {}", it.name);
+                put!(options, " {}", it.words.join(" "));
+            }
+            other => other.write(out),
+        }
+    }
+    for step in &rule.steps {
+        if let Step::Match(condition) = step {
+            condition.write(out);
+        }
+    }
+    out.push_str(options.trim_end());
+    out.push('\n');
+}
