@@ -24,7 +24,8 @@ use std::{
 use hopwise_sys::{
     namespace::{NamespaceKind, become_root_of_user_namespace, may_make_namespaces, unshare},
     process::{
-        ChildWatch, Forked, fork_as_init_once, leave_session, let_go_of_standard_files, own_number, set_name,
+        ChildWatch, Forked, end_all_others, fork_as_init_once, leave_session, let_go_of_standard_files,
+        own_number, set_name,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -127,10 +128,21 @@ fn serve_order(order: &Order, line: UnixStream, claim: File) -> io::Result<()> {
 fn give_up(order: &Order, line: &UnixStream, error: &LabError) -> io::Result<()> {
     let name: LabName = order.name.parse().map_err(io::Error::other)?;
     log(&chain(error));
+    end_members();
     if let Err(error) = order.labs.lab(&name).remove() {
         log(&chain(&error));
     }
     send(&mut &*line, &Progress::Failed(chain(error)))
+}
+
+/// Ends all members. The files go after them: where there are none, there is no lab.
+fn end_members() {
+    // Before it is the first process of its namespace, the keeper has none.
+    if let Err(error) = end_all_others()
+        && error.kind() != io::ErrorKind::PermissionDenied
+    {
+        log(&format!("cannot end the members: {error}"));
+    }
 }
 
 /// Writes a line to the keeper's log.
