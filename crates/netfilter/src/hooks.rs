@@ -94,6 +94,19 @@ impl Ruleset {
         entries
     }
 
+    /// The base chains of a hook that belongs to devices whose devices the listing does not say: whose packets
+    /// they see is not known, and [`Self::hooks`] leaves them out.
+    pub fn without_devices(&self, hook: Hook) -> impl Iterator<Item = (&Table, &Chain)> {
+        let tables =
+            self.tables.iter().filter(move |it| !it.dormant && serves(it.family, Layer::Netdev, hook));
+        tables.flat_map(move |table| {
+            let is_unsaid = move |it: &&Chain| {
+                it.base.as_ref().is_some_and(|base| base.hook == hook && base.devices.is_empty())
+            };
+            table.chains.iter().filter(is_unsaid).map(move |chain| (table, chain))
+        })
+    }
+
     /// What was not read and may hold base chains of this hook: with any of these, "no rule drops it" is not
     /// known.
     pub fn missing_at(&self, layer: Layer, hook: Hook) -> impl Iterator<Item = &Missing> {
@@ -257,6 +270,7 @@ mod tests {
         let tables = vec![dormant, table(Family::Inet, "dev", 2, vec![ingress])];
         let ruleset = Ruleset { tables, ..Ruleset::default() };
         assert!(ruleset.hooks(Layer::Ip4, Hook::Input, None).is_empty());
+        assert_eq!(ruleset.without_devices(Hook::Ingress).count(), 0);
         let at = |device| ruleset.hooks(Layer::Netdev, Hook::Ingress, device).len();
         assert_eq!([at(None), at(Some("eth0")), at(Some("eth1")), at(Some("veth3a"))], [0, 0, 1, 1]);
         assert!(ruleset.hooks(Layer::Ip4, Hook::Ingress, Some("eth1")).is_empty());

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_change::{Change, Controller};
+use hopwise_change::{Change, Controller, backend};
 use hopwise_controllers::{
     Family, Ruleset,
     flannel::{FlannelConfig, sync_flannel_iptables},
@@ -22,7 +22,7 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         let place = Place::Node(name.clone());
         for family in Family::ALL {
             let Some(expected) = expected(intent.snapshot, name, family) else { continue };
-            let tool = tool_of(&node.net, family);
+            let tool = backend(&node.net, family);
             let Some(actual) = actual(&node.net, tool) else { continue };
             compare(intent, name, &place, tool, &expected, &actual, found);
         }
@@ -47,22 +47,6 @@ pub(crate) fn expected(snapshot: &Snapshot, node: &NodeName, family: Family) -> 
         is_known = true;
     }
     is_known.then_some(rules)
-}
-
-/// The tool whose rules the cluster's controllers write: nf_tables, unless only the other back end holds theirs.
-pub(crate) fn tool_of(net: &NetNs, family: Family) -> &'static str {
-    let has = |text: &Observed<String>| text.known().is_some_and(|it| it.contains("KUBE-"));
-    let facts = &net.netfilter;
-    let (nft, legacy) = match family {
-        Family::V4 => (&facts.iptables_nft.ipv4, &facts.iptables_legacy.ipv4),
-        Family::V6 => (&facts.iptables_nft.ipv6, &facts.iptables_legacy.ipv6),
-    };
-    match (family, has(legacy) && !has(nft)) {
-        (Family::V4, false) => "iptables-nft",
-        (Family::V4, true) => "iptables-legacy",
-        (Family::V6, false) => "ip6tables-nft",
-        (Family::V6, true) => "ip6tables-legacy",
-    }
 }
 
 /// The rules that a tool shows; none where they were not read or cannot be.

@@ -5,12 +5,12 @@ use hopwise_dataplane::{Blocker, BlockerKind, FilterDrop};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::Place;
 
-use super::{report_blockers, report_deviation, report_foreign_rules};
+use super::{lost_rule_does, report_blockers, report_deviation, report_foreign_rules};
 use crate::{
     case::Case,
     cause::{Cause, Code, Suspects},
     intent::Aspect,
-    rules::{Does, does},
+    rules::Does,
 };
 
 pub(super) static CAUSE: Cause = Cause {
@@ -23,7 +23,7 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     report_foreign_rules(case, suspects, &CAUSE, Does::Filter);
-    let lost = case.deviating(Aspect::OwnedRule).filter(|it| does(&it.expected) == Does::Filter);
+    let lost = case.deviating(Aspect::OwnedRule).filter(|it| lost_rule_does(it) == Does::Filter);
     let filters = case.deviating(Aspect::TcFilter).chain(case.deviating(Aspect::Xfrm));
     for deviation in lost.chain(filters) {
         report_deviation(suspects, &CAUSE, deviation);

@@ -25,7 +25,7 @@ use crate::{
     case::Case,
     cause::{Cause, Evidence, Suspect, Suspects},
     intent::Deviation,
-    rules::{Does, ForeignRule},
+    rules::{Does, ForeignRule, does_in},
 };
 
 pub(super) static CAUSES: &[&Cause] = &[
@@ -135,6 +135,11 @@ fn report_deviation<'s>(
         .says(sentence)
         .because([deviation.evidence()])
         .repaired_by(deviation.repair.clone())
+}
+
+/// What a controller's rule does that is missing.
+fn lost_rule_does(deviation: &Deviation) -> Does {
+    does_in(deviation.element.parts().get(1).map_or("", String::as_str), &deviation.expected)
 }
 
 /// Reports rules on the way of broken flows that no controller of the cluster wrote.
