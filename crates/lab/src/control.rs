@@ -16,7 +16,7 @@ use crate::{LabError, directory::LabDirectory};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Request {
-    /// End everything and remove the lab's files.
+    /// End everything. The files are for whoever asks.
     Down,
     /// A number for a run of probes.
     BeginRun,

@@ -16,7 +16,7 @@ use crate::{
     Lab, LabError, LabName,
     control::{Request, ask, receive, send},
     directory::{LabDirectory, LabsDirectory},
-    keeper::{Order, Progress},
+    keeper::{KEEPER_NAME, Order, Progress},
     layout::Shape,
     programs,
 };
@@ -135,7 +135,13 @@ fn remove(directory: &LabDirectory) -> Result<bool, LabError> {
     loop {
         let was_there = match directory.lock() {
             Ok(Some(_lock)) => {
+                // All have let go of the lab's files; the last may still be about to end.
+                let last = directory.keeper().filter(|it| is_keeper(*it));
                 directory.remove()?;
+                if let Some(pid) = last {
+                    drop(wait_for_end(pid, begin + COURTESY));
+                    wait_for_reaping(pid, begin + COURTESY);
+                }
                 true
             }
             Ok(None) => keeper.is_some(),
@@ -172,6 +178,11 @@ fn press(directory: &LabDirectory, keeper: Option<u32>, begin: Instant) -> Resul
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+/// Is the process a keeper, as far as its name tells? Numbers are given anew.
+fn is_keeper(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it.trim_end() == KEEPER_NAME)
 }
 
 /// The keeper's end is the end of all processes of the lab.

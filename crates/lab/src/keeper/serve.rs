@@ -21,7 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Keeper {
-    /// Serves until the lab is taken down, and then removes its files.
+    /// Serves until the lab is taken down. Its files are for whoever asked for that.
     pub(super) fn serve(&mut self) -> io::Result<()> {
         loop {
             let mut files = vec![self.control.as_fd(), self.reports.line.as_fd(), self.children.as_fd()];
@@ -66,10 +66,7 @@ impl Keeper {
 
     fn execute(&mut self, request: Request) -> Result<Response, LabError> {
         match request {
-            Request::Down => {
-                super::end_members();
-                self.directory.remove()?;
-            }
+            Request::Down => super::end_members(),
             Request::BeginRun => return Ok(Response::Run(self.recorder.begin_run())),
             Request::Echoes { run } => return Ok(Response::Echoes(self.recorder.run(run))),
             Request::Sync { controller, node } => self.start_controller(controller, &node)?,
