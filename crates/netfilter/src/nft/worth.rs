@@ -138,10 +138,14 @@ impl Expression {
                 }
                 Datum::Text(text) => Ok(Worth::Text(text.clone())),
             },
-            Self::Numgen { modulus, offset, .. } | Self::Hash { modulus, offset: Some(offset), .. } => {
-                spread(*offset, *modulus)
+            Self::Numgen { modulus, offset, .. } => spread(*offset, *modulus),
+            Self::Hash { of, modulus, offset, .. } => {
+                // What is hashed need not be known, but must be there.
+                if let Some(Err(Stop::Break)) = of.as_ref().map(|it| it.worth(scene)) {
+                    return Err(Stop::Break);
+                }
+                spread(offset.unwrap_or(0), *modulus)
             }
-            Self::Hash { modulus, offset: None, .. } => spread(0, *modulus),
             Self::Binary(operator, operands) => binary(*operator, operands, scene),
             Self::List(all) => binary(Operator::Or, all, scene),
             Self::Concat(parts) => {
