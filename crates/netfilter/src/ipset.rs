@@ -1,6 +1,6 @@
 //! The sets that `-m set` asks, as `ipset save` lists them.
 //!
-//! Kernel: net/netfilter/ipset. What a set says of a packet is in [`IpSet::holds`].
+//! Kernel: net/netfilter/ipset. What a set says of a packet is in `lookup`.
 
 mod lookup;
 mod text;

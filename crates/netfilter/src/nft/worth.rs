@@ -7,7 +7,7 @@ use super::{
     expression::{Datum, Expression, Operator},
     types::Type,
 };
-use crate::{nft::elements::Elements, scene::Scene};
+use crate::{Table, nft::elements::Elements, scene::Scene};
 
 /// The value of an expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,11 +243,11 @@ pub(crate) fn merge<T: PartialEq>(outcomes: impl Iterator<Item = (f64, T)>) -> V
     merged
 }
 
-/// The elements that a map or set reference stands for.
-pub(crate) fn elements_of<'s>(data: &'s Expression, scene: &Scene<'s>) -> Option<&'s Elements> {
+/// The elements of a set or map that is written down, or referred to by name.
+pub(crate) fn written<'e>(data: &'e Expression, table: &'e Table) -> Option<&'e Elements> {
     match data {
         Expression::Set(elements) => Some(elements),
-        Expression::Reference(name) => scene.table.sets.get(name).map(|it| &it.elements),
+        Expression::Reference(name) => table.sets.get(name).map(|it| &it.elements),
         _ => None,
     }
 }
@@ -288,7 +288,7 @@ pub(crate) fn draw<'e>(elements: &'e Elements, low: u64, count: u64) -> Vec<(f64
 }
 
 fn map(key: &Expression, data: &Expression, scene: &Scene<'_>) -> Taken {
-    let Some(elements) = elements_of(data, scene) else { return unknown("a map is not known") };
+    let Some(elements) = written(data, scene.table) else { return unknown("a map is not known") };
     let value = |data: Option<&Data>| match data {
         Some(Data::Value(value)) => value.worth(scene),
         _ => unknown("a map has no value for an element"),

@@ -195,7 +195,7 @@ fn what_rules_of_nft_write_is_what_later_rules_read() {
 
 #[test]
 fn whoever_is_rejected_is_told_what_the_model_says() {
-    let iptables = [
+    let of_ipv4 = [
         "icmp-net-unreachable",
         "icmp-host-unreachable",
         "icmp-port-unreachable",
@@ -204,7 +204,7 @@ fn whoever_is_rejected_is_told_what_the_model_says() {
         "icmp-host-prohibited",
         "icmp-admin-prohibited",
     ];
-    let ip6tables = [
+    let of_ipv6 = [
         "icmp6-no-route",
         "icmp6-adm-prohibited",
         "icmp6-addr-unreachable",
@@ -214,7 +214,7 @@ fn whoever_is_rejected_is_told_what_the_model_says() {
     ];
     for back_end in BACK_ENDS {
         let router = Router::new();
-        for (tool, kinds) in [("iptables", &iptables[..]), ("ip6tables", &ip6tables[..])] {
+        for (tool, kinds) in [("iptables", &of_ipv4[..]), ("ip6tables", &of_ipv6[..])] {
             let mut text = "*filter\n:FORWARD DROP [0:0]\n".to_owned();
             for (at, kind) in kinds.iter().enumerate() {
                 let port = (1000 + at).to_string();
@@ -229,7 +229,7 @@ fn whoever_is_rejected_is_told_what_the_model_says() {
             text.push_str("-A FORWARD -p tcp -j REJECT --reject-with tcp-reset\nCOMMIT\n");
             feed(&format!("{tool}-{back_end}-restore"), &text);
         }
-        is_told(router, [iptables.len(), ip6tables.len()]);
+        is_told(router, [of_ipv4.len(), of_ipv6.len()]);
     }
     let router = Router::new();
     let kinds = ["", " with icmpx no-route", " with icmpx host-unreachable", " with icmpx admin-prohibited"];
