@@ -3,6 +3,8 @@
 //! Kernel: net/netfilter/ipset. What a set says of a packet is in `lookup`.
 
 mod lookup;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{
