@@ -31,6 +31,9 @@ pub struct HookEntry<'r> {
     pub priority: i32,
     /// Is its order against a neighbour of equal priority a guess?
     pub is_tied: bool,
+    /// Is it not known whether the chain hangs at this device? Then [`Ruleset::run`] asks
+    /// [`crate::Surroundings::unknown`] first.
+    pub is_device_unknown: bool,
     /// Which kind of packet it is asked for.
     pub layer: Layer,
     /// The hook.
@@ -82,6 +85,7 @@ impl Ruleset {
                     kind: base.kind,
                     priority: effective_priority(base),
                     is_tied: false,
+                    is_device_unknown: seen_by == Layer::Netdev && base.devices.is_empty(),
                     layer: seen_by,
                     hook,
                     table_at,
@@ -144,10 +148,11 @@ fn sees_device(base: &BaseChain, layer: Layer, device: Option<&str>) -> bool {
         return true;
     }
     let Some(device) = device else { return false };
-    base.devices.iter().any(|it| match it.strip_suffix('*') {
-        Some(beginning) => device.starts_with(beginning),
-        None => it == device,
-    })
+    base.devices.is_empty()
+        || base.devices.iter().any(|it| match it.strip_suffix('*') {
+            Some(beginning) => device.starts_with(beginning),
+            None => it == device,
+        })
 }
 
 fn effective_priority(base: &BaseChain) -> i32 {

@@ -15,7 +15,7 @@ use crate::{
 
 /// A router with rules, and what the model knows of its connections.
 pub(crate) struct Bench {
-    router: Router,
+    pub(crate) router: Router,
     pub(crate) connections: Connections,
     pub(crate) ruleset: Ruleset,
     counters: BTreeMap<String, u64>,

@@ -140,6 +140,8 @@ impl Router {
             set(&format!("ipv4/conf/{device}/rp_filter"), 0);
             set(&format!("ipv4/conf/{device}/send_redirects"), 0);
         }
+        set("ipv4/icmp_ratelimit", 0);
+        set("ipv6/icmp/ratelimit", 0);
         for key in [
             "ipv4/icmp_echo_ignore_all",
             "ipv6/icmp/echo_ignore_all",

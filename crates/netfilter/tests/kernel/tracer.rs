@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use hopwise_netfilter::{
-    Connection, ConnectionState, ConnectionStatus, Device, Direction, Ether, Hook, Kind, Layer, NatAction,
-    NatKind, Network, Owner, ReversePath, RouteDevice, RouteQuery, RuleRef, Ruleset, Side, Surroundings,
-    TcpFlags, Transport, Verdict, View,
+    Connection, ConnectionState, ConnectionStatus, Device, Direction, Ether, Hook, HookEntry, Kind, Layer,
+    NatAction, NatKind, Network, Owner, ReversePath, RouteDevice, RouteQuery, RuleRef, Ruleset, Side,
+    Surroundings, TcpFlags, Transport, Verdict, View,
 };
 use hopwise_snapshot::{ConntrackTuple, Mac, Observed, RouteKind};
 
@@ -187,6 +187,10 @@ impl Walk<'_> {
             ethertype: if packet.from.is_ipv4() { 0x0800 } else { 0x86dd },
             vlan: None,
         });
+        let verdict = self.at_device(Hook::Ingress, device_to(packet.from));
+        if verdict != Verdict::Accept {
+            return verdict;
+        }
         let verdict = self.hook(Hook::Prerouting);
         if verdict != Verdict::Accept {
             return verdict;
@@ -202,7 +206,34 @@ impl Walk<'_> {
             return verdict;
         }
         self.view.input = None;
-        self.last_hook(Hook::Postrouting)
+        let verdict = self.last_hook(Hook::Postrouting);
+        if verdict != Verdict::Accept {
+            return verdict;
+        }
+        self.at_device(Hook::Egress, device_to(self.destination()))
+    }
+
+    /// The chains that hang at a device.
+    fn at_device(&mut self, hook: Hook, device: &str) -> Verdict {
+        for entry in self.ruleset.hooks(Layer::Netdev, hook, Some(device)) {
+            let verdict = self.run(&entry);
+            if verdict != Verdict::Accept {
+                return verdict;
+            }
+        }
+        Verdict::Accept
+    }
+
+    /// Runs one chain and keeps account.
+    fn run(&mut self, entry: &HookEntry<'_>) -> Verdict {
+        let outcome = self.ruleset.run(entry, &mut self.view, &mut self.world);
+        for visited in &outcome.path {
+            *self.counted.entry(visited.rule).or_default() += 1;
+        }
+        if outcome.is_by_policy() {
+            *self.counted.entry(outcome.by).or_default() += 1;
+        }
+        outcome.verdict
     }
 
     fn destination(&self) -> IpAddr {
@@ -235,14 +266,7 @@ impl Walk<'_> {
             if entry.kind == Kind::Nat && (!self.is_new || is_translated) {
                 continue;
             }
-            let outcome = self.ruleset.run(&entry, &mut self.view, &mut self.world);
-            for visited in &outcome.path {
-                *self.counted.entry(visited.rule).or_default() += 1;
-            }
-            if outcome.is_by_policy() {
-                *self.counted.entry(outcome.by).or_default() += 1;
-            }
-            match outcome.verdict {
+            match self.run(&entry) {
                 Verdict::Accept => {}
                 Verdict::Nat(action) => {
                     self.translate(&action, hook);
