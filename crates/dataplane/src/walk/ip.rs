@@ -11,6 +11,7 @@ use super::{
     link::{Content, Frame},
     local::{Taken, TakenLocally},
     route::{InputRoute, NextHop, OutputQuestion},
+    tracking::{Association, Direction},
 };
 use crate::{
     model::PlaceId,
@@ -64,7 +65,7 @@ impl Walker<'_> {
         match route {
             InputRoute::Local { .. } => {
                 self.ip_hook(place, Hook::Input, &mut skb, incoming)?;
-                self.xfrm(place, "in", &skb.packet)?;
+                self.xfrm_arriving(place, "in", &skb)?;
                 Ok(Ok(Box::new(TakenLocally { place, link: index, skb })))
             }
             InputRoute::Forward(hop) => {
@@ -94,13 +95,13 @@ impl Walker<'_> {
         mut skb: Skb,
         hop: NextHop,
     ) -> Step<Landing> {
+        self.xfrm_arriving(place, "fwd", &skb)?;
         if skb.packet.ttl <= 1 {
             let element = Element::place(self.place(place));
             let stop = self.stop(place, element, BlockerKind::TimeToLive).looping();
             let answer = Complaining::Icmp(IcmpError::TimeExceeded);
             return Err(stop.complaining(place, answer, &skb));
         }
-        self.xfrm(place, "fwd", &skb.packet)?;
         let output = self.link(place, hop.link)?;
         let mtu = hop.mtu.unwrap_or(output.mtu);
         if skb.packet.length > mtu && (skb.packet.dont_fragment || skb.packet.is_ipv6()) {
@@ -188,6 +189,20 @@ impl Walker<'_> {
         let frame = Frame { source, destination, content: Content::Ip(skb), is_to_foreign };
         let landings = self.send(place, hop.link, frame);
         self.one_landing(place, landings)
+    }
+
+    /// The policies for packets that arrive see the addresses from before translation (`nf_nat_decode_session`).
+    fn xfrm_arriving(&mut self, place: PlaceId, direction: &str, skb: &Skb) -> Step<()> {
+        let mut packet = skb.packet.clone();
+        if let Some(Association { connection: Some(number), direction, .. }) = skb.association {
+            let connection = self.tracking.connection(number);
+            let tuple = match direction {
+                Direction::Original => connection.original,
+                Direction::Reply => connection.reply,
+            };
+            (packet.source, packet.destination) = (tuple.source, tuple.destination);
+        }
+        self.xfrm(place, direction, &packet)
     }
 
     /// An IPsec policy that blocks (`xfrm4_policy_check`, `xfrm_lookup`). One that transforms is not modelled.
