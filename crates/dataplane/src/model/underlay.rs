@@ -76,7 +76,9 @@ impl Underlay {
                 *gateways.entry(gateway).or_default() += 1;
             }
             for entry in stack.neighbours.known().into_iter().flat_map(BTreeMap::values) {
-                if !self.uplinks.contains(&(id, entry.link)) {
+                // The nodes answer for themselves.
+                let is_nodes = self.faces.iter().any(|it| it.addresses.contains(&entry.address));
+                if is_nodes || !self.uplinks.contains(&(id, entry.link)) {
                     continue;
                 }
                 match (entry.state, entry.mac) {

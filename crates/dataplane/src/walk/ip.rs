@@ -3,7 +3,7 @@
 //! Sources: net/ipv4/{ip_input,ip_forward,ip_output}.c, net/ipv6/{ip6_input,ip6_output}.c (Linux 6.18).
 
 use hopwise_netfilter::Hook;
-use hopwise_snapshot::{Element, Link, Mac, SysctlKey};
+use hopwise_snapshot::{Element, IfIndex, Link, Mac, SysctlKey};
 
 use super::{
     Arrival, Complaining, Landing, PacketType, Skb, Station, Step, Walker,
@@ -142,10 +142,20 @@ impl Walker<'_> {
 
     /// The way of a packet that is made here and has its addresses.
     pub(super) fn route_of(&mut self, place: PlaceId, packet: &Packet) -> Step<InputRoute> {
+        self.route_by(place, packet, None)
+    }
+
+    /// The same by one interface alone, where the sender names one.
+    pub(super) fn route_by(
+        &mut self,
+        place: PlaceId,
+        packet: &Packet,
+        output: Option<IfIndex>,
+    ) -> Step<InputRoute> {
         let question = OutputQuestion {
             destination: packet.destination,
             source: Some(packet.source),
-            output: None,
+            output,
             mark: packet.mark,
             tos: packet.tos,
             transport: (packet.protocol(), packet.ports().0, packet.ports().1),
