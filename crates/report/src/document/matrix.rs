@@ -1,0 +1,115 @@
+//! `hopwise/matrix/v1`.
+
+use hopwise_dataplane::{Check, Promise};
+use hopwise_dns::Corefile;
+use hopwise_snapshot::Cluster;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Document, SnapshotName};
+use crate::Matrix;
+
+/// How a flow can end.
+pub(super) const DISPOSITIONS: [&str; 6] =
+    ["delivered", "dropped", "rejected", "misdelivered", "looping", "unknown"];
+
+/// Who can reach whom.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "hopwise/matrix/v1")]
+pub struct MatrixDocument {
+    /// `hopwise/matrix/v1`.
+    pub schema: &'static str,
+    /// What the model was built of.
+    pub snapshot: SnapshotName,
+    /// Every promised flow, sorted by source, target, protocol, family and size. `from`, `to`, `proto`, `family` and
+    /// `size` are spelled as in `hopwise/truth/v1` and name a pair in both.
+    pub pairs: Vec<PairEntry>,
+}
+
+/// One promised flow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PairEntry {
+    /// Who sends: `pod/default/a`, `node/w1`.
+    pub from: String,
+    /// To whom: `pod/default/b:8080/tcp`, `svc/default/echo:80/tcp`, `pod/default/b` for ICMP, or a name to resolve.
+    pub to: String,
+    /// `tcp`, `udp`, `icmp`, or `dns` for a name.
+    #[schemars(extend("enum" = ["tcp", "udp", "icmp", "dns"]))]
+    pub proto: &'static str,
+    /// 4 or 6.
+    #[schemars(extend("enum" = [4, 6]))]
+    pub family: u8,
+    /// The packet's length in bytes, where nobody may split it; left out for small packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
+    /// How it ends by the model.
+    #[schemars(extend("enum" = DISPOSITIONS))]
+    pub model: &'static str,
+    /// Did packets arrive? Null where none were sent.
+    pub packets: Option<bool>,
+}
+
+impl Document for MatrixDocument {
+    const SCHEMA: &'static str = "hopwise/matrix/v1";
+}
+
+impl MatrixDocument {
+    /// The document of a matrix.
+    pub fn new(matrix: &Matrix<'_>) -> Self {
+        let domain = cluster_domain(&matrix.snapshot.cluster);
+        let results = matrix.contract.promises.iter().zip(&matrix.verification.results);
+        let mut pairs: Vec<PairEntry> = results
+            .map(|(promise, result)| {
+                // A promise that is kept by what is not a flow (a name in a file) has no disposition of its own.
+                let model = match result.state {
+                    hopwise_dataplane::State::Kept => "delivered",
+                    hopwise_dataplane::State::Unknown => "unknown",
+                    hopwise_dataplane::State::Broken => result.disposition.word(),
+                };
+                PairEntry::new(promise, model, domain.as_deref())
+            })
+            .collect();
+        pairs.sort();
+        Self { schema: Self::SCHEMA, snapshot: SnapshotName::new(matrix.snapshot), pairs }
+    }
+}
+
+impl PairEntry {
+    fn new(promise: &Promise, model: &'static str, domain: Option<&str>) -> Self {
+        let size = match &promise.check {
+            Check::Flow { flow, .. } => flow.size,
+            Check::Name { .. } => None,
+        };
+        let to = match (&promise.check, domain) {
+            (Check::Name { name }, Some(domain)) => full_name(name, domain),
+            _ => promise.to.clone(),
+        };
+        Self {
+            from: promise.from.to_string(),
+            to,
+            proto: promise.protocol(),
+            family: promise.family(),
+            size,
+            model,
+            packets: None,
+        }
+    }
+}
+
+/// A name of a Service with the cluster's domain: `kubernetes.default.svc` is resolved by the search list of the pod,
+/// and the truth asks for the full name.
+fn full_name(name: &str, domain: &str) -> String {
+    if name.ends_with(".svc") { format!("{name}.{domain}") } else { name.to_owned() }
+}
+
+/// The first zone that CoreDNS answers for from the API server's objects, reverse zones left out.
+fn cluster_domain(cluster: &Cluster) -> Option<String> {
+    let corefile = cluster.config_map("kube-system", "coredns")?.data.get("Corefile")?;
+    let corefile = Corefile::parse(corefile.as_bytes());
+    let block = corefile.block_for("kubernetes.default.svc.cluster.local", 53)?;
+    let zones = block.kubernetes().into_iter().flat_map(|it| it.zones);
+    let mut zones = zones.map(|it| it.trim_end_matches('.').to_owned());
+    zones.find(|it| !it.is_empty() && !it.ends_with(".arpa"))
+}
