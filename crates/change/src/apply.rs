@@ -7,7 +7,7 @@ use hopwise_snapshot::{
     Place, PortState, Route, RouteKind, Snapshot, Socket, SocketProtocol, SocketState,
 };
 
-use crate::{Change, RouteSpec, kernel, resync, ruleset};
+use crate::{Change, RouteSpec, kernel, resync, ruleset, sandbox};
 
 /// Why a change cannot be applied to a snapshot: what it changes is not there, or was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +40,9 @@ impl Change {
             Self::Resynced { node, controller } => {
                 resync::resync(snapshot, node, *controller).map_err(|what| missing(&what))?;
                 return Ok(BTreeSet::from([place]));
+            }
+            Self::PodRecreated { pod } => {
+                return sandbox::recreate(snapshot, pod).map_err(|what| missing(&what));
             }
             Self::FileWritten { path, content, .. } => {
                 let files = snapshot.files_mut(&place).ok_or_else(|| missing("its files were not read"))?;

@@ -149,6 +149,10 @@ impl Change {
                     ]),
                 }]
             }
+            Self::PodRecreated { pod } => vec![Command {
+                place: None,
+                arguments: words(&["kubectl", "-n", &pod.namespace, "delete", "pod", &pod.name]),
+            }],
             Self::ProcessStarted { program, .. } => one(words(&["systemctl", "restart", program])),
             rules => one(rules.rule_words()),
         }

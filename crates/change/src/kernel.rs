@@ -7,12 +7,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use hopwise_snapshot::{
     Address, AddressFlags, IfIndex, Link, LinkDetail, LinkFlags, Mac, NetNs, NextHop, Observed, Place,
-    PortState, Route, RouteKind, Snapshot, SysctlKey, tables,
+    PortState, Route, RouteKind, Snapshot, SysctlKey, protocols, tables,
 };
 use ipnet::IpNet;
-
-/// The protocol number of routes that the kernel writes.
-const PROTOCOL_KERNEL: u8 = 2;
 
 /// Sets a switch, and those that the kernel sets along with it.
 pub(crate) fn set_sysctl(net: &mut NetNs, key: &SysctlKey, value: &str) {
@@ -236,7 +233,7 @@ fn add_address_routes(net: &mut NetNs, address: &Address) {
             (true, RouteKind::Unicast | RouteKind::Multicast) => 256,
             _ => 0,
         },
-        protocol: PROTOCOL_KERNEL,
+        protocol: protocols::KERNEL,
         scope: if is_ipv6 { 0 } else { scope },
         preferred_source: (!is_ipv6).then_some(own),
         next_hops: vec![NextHop { link: Some(address.link), weight: 1, ..NextHop::default() }],
@@ -271,14 +268,40 @@ fn add_address_routes(net: &mut NetNs, address: &Address) {
 }
 
 /// Takes an address from an interface, with the routes that were written for it (`fib_del_ifaddr`) and those
-/// that prefer it as a source (`fib_sync_down_addr`).
+/// that prefer it as a source (`fib_sync_down_addr`). With the last IPv4 address go all IPv4 routes over the
+/// interface (`fib_inetaddr_event`, net/ipv4/fib_frontend.c).
 pub(crate) fn remove_address(net: &mut NetNs, name: &str, address: IpNet) {
     let Some(index) = net.link(name).map(|it| it.index) else { return };
+    let promotes = ["all", name].iter().any(|link| {
+        let key = SysctlKey::of_link(false, link, "promote_secondaries");
+        net.sysctls.known().is_some_and(|it| it.values.get(&key).is_some_and(|it| it == "1"))
+    });
     let Some(addresses) = net.addresses.known_mut() else { return };
-    addresses.retain(|it| !(it.link == index && it.address == address));
+    let is_it = |it: &Address| it.link == index && it.address == address;
+    let Some(was_second) =
+        addresses.iter().find(|it| is_it(it)).map(|it| it.flags.contains(AddressFlags::SECONDARY))
+    else {
+        return;
+    };
+    addresses.retain(|it| !is_it(it));
+    // `__inet_del_ifa`, net/ipv4/devinet.c: with a first address go the second ones of its network.
+    let is_second = |it: &Address| {
+        it.link == index
+            && it.flags.contains(AddressFlags::SECONDARY)
+            && it.address.trunc() == address.trunc()
+    };
+    if !was_second && address.addr().is_ipv4() {
+        if !promotes {
+            addresses.retain(|it| !is_second(it));
+        } else if let Some(next) = addresses.iter_mut().find(|it| is_second(it)) {
+            next.flags.remove(AddressFlags::SECONDARY);
+        }
+    }
     let own = address.addr();
     let is_shared = addresses.iter().any(|it| it.link == index && it.address.trunc() == address.trunc());
     let is_held = addresses.iter().any(|it| it.address.addr() == own);
+    let is_last =
+        own.is_ipv4() && !addresses.iter().any(|it| it.link == index && it.address.addr().is_ipv4());
     let broadcast = match address {
         IpNet::V4(net) => Some(IpNet::from(IpAddr::V4(net.broadcast()))),
         IpNet::V6(_) => None,
@@ -287,10 +310,14 @@ pub(crate) fn remove_address(net: &mut NetNs, name: &str, address: IpNet) {
     routes.retain(|it| {
         let by_link = it.next_hops.first().and_then(|hop| hop.link) == Some(index);
         let is_own = it.kind == RouteKind::Local && it.destination == IpNet::from(own) && by_link;
-        let is_prefix = it.protocol == PROTOCOL_KERNEL && it.destination == address.trunc() && by_link;
+        let is_prefix = it.protocol == protocols::KERNEL && it.destination == address.trunc() && by_link;
         let is_broadcast = it.kind == RouteKind::Broadcast && Some(it.destination) == broadcast && by_link;
         let prefers = it.preferred_source == Some(own) && !is_held && it.kind != RouteKind::Local;
-        !(is_own || (is_prefix && !is_shared) || (is_broadcast && !is_shared) || prefers)
+        let is_cut = is_last
+            && matches!(it.destination, IpNet::V4(_))
+            && !it.next_hops.is_empty()
+            && it.next_hops.iter().all(|hop| hop.link == Some(index));
+        !(is_own || (is_prefix && !is_shared) || (is_broadcast && !is_shared) || prefers || is_cut)
     });
 }
 

@@ -13,18 +13,20 @@ mod inverse;
 mod kernel;
 mod resync;
 mod ruleset;
+mod sandbox;
 
 use std::net::IpAddr;
 
-use hopwise_snapshot::{Mac, NodeName, Place, RouteKind, RoutingRule, SysctlKey};
+use hopwise_snapshot::{Mac, NodeName, Place, PodName, RouteKind, RoutingRule, SysctlKey};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use apply::Inapplicable;
 pub use command::Command;
 pub use inverse::spec as route_spec;
-pub use resync::{Controller, uplink};
+pub use resync::{Controller, backend, uplink};
 pub use ruleset::rule_text;
+pub use sandbox::flannel_delegate;
 
 /// One action, as far as it changes what a network does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -351,6 +353,11 @@ pub enum Change {
         /// Which controller.
         controller: Controller,
     },
+    /// Makes a pod anew, as its controller does when it is deleted: with a network of its own.
+    PodRecreated {
+        /// Which pod.
+        pod: PodName,
+    },
     /// Starts a node's process.
     ProcessStarted {
         /// Where.
@@ -412,6 +419,7 @@ impl Change {
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Resynced { node, .. } => Some(Place::Node(node.clone())),
+            Self::PodRecreated { pod } => Some(Place::Pod(pod.clone())),
             Self::Sysctl { place, .. }
             | Self::LinkUp { place, .. }
             | Self::LinkMaster { place, .. }

@@ -14,7 +14,7 @@ use hopwise_snapshot::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{kernel, ruleset};
+use crate::{kernel, ruleset, sandbox};
 
 /// A controller that keeps state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,15 +82,33 @@ fn resync_kube_proxy(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), Str
     Ok(())
 }
 
-/// Lets a controller edit the rules that iptables-nft shows of a family.
+/// The tool whose rules the cluster's controllers write: nf_tables, unless only the other back end holds theirs
+/// (`iptables-wrappers` of their images decides alike).
+pub fn backend(net: &NetNs, family: Family) -> &'static str {
+    let has = |text: &Observed<String>| text.known().is_some_and(|it| it.contains("KUBE-"));
+    let facts = &net.netfilter;
+    let (nft, legacy) = match family {
+        Family::V4 => (&facts.iptables_nft.ipv4, &facts.iptables_legacy.ipv4),
+        Family::V6 => (&facts.iptables_nft.ipv6, &facts.iptables_legacy.ipv6),
+    };
+    match (family, has(legacy) && !has(nft)) {
+        (Family::V4, false) => "iptables-nft",
+        (Family::V4, true) => "iptables-legacy",
+        (Family::V6, false) => "ip6tables-nft",
+        (Family::V6, true) => "ip6tables-legacy",
+    }
+}
+
+/// Lets a controller edit the rules that its tool shows of a family.
 fn edit_rules(
     net: &mut NetNs,
     family: Family,
     edit: impl FnOnce(&mut Ruleset) -> Result<(), String>,
 ) -> Result<(), String> {
-    let (tool, nft_family) = match family {
-        Family::V4 => ("iptables-nft", "ip"),
-        Family::V6 => ("ip6tables-nft", "ip6"),
+    let tool = backend(net, family);
+    let nft_family = match family {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     };
     let slot = ruleset::text_of(&mut net.netfilter, tool).ok_or("no such tool")?;
     let mut rules = match slot {
@@ -102,7 +120,7 @@ fn edit_rules(
     };
     edit(&mut rules)?;
     let tables: BTreeSet<String> = rules.chains().map(|(table, ..)| table.to_owned()).collect();
-    for table in tables {
+    for table in tables.into_iter().filter(|_| tool.ends_with("-nft")) {
         ruleset::forget_nft_table(&mut net.netfilter, nft_family, &table);
     }
     ruleset::set_text(&mut net.netfilter, tool, rules.to_string()).ok_or("the tool is missing")?;
@@ -118,23 +136,8 @@ fn without_counters(text: &str) -> String {
 }
 
 fn resync_flannel(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), String> {
-    let cluster = snapshot.cluster.clone();
-    let config = match FlannelConfig::of_cluster(&cluster) {
-        Observed::Known(Ok(config)) => config,
-        Observed::Known(Err(error)) => return Err(format!("flannel's configuration: {error}")),
-        Observed::Absent | Observed::NotCollected(_) => {
-            return Err("flannel's configuration is not known".into());
-        }
-    };
-    let place = Place::Node(node.clone());
-    let net = snapshot.net(&place).ok_or("the node was not read")?;
-    let internal: Vec<IpAddr> = cluster.node(node).into_iter().flat_map(NodeObject::internal_ips).collect();
-    let uplink = uplink(net, &internal).ok_or("the node has no interface with its own address")?;
-    let wanted = match network(&cluster, node, &config, &uplink) {
-        Observed::Known(Ok(wanted)) => wanted,
-        Observed::Known(Err(error)) => return Err(error.to_string()),
-        Observed::Absent | Observed::NotCollected(_) => return Err("nodes are not known".into()),
-    };
+    let (wanted, config) = flannel_network(snapshot, node)?;
+    let (cluster, place) = (snapshot.cluster.clone(), Place::Node(node.clone()));
     let net = snapshot.net_mut(&place).ok_or("the node was not read")?;
     write_network(net, &wanted);
     for family in Family::ALL {
@@ -150,6 +153,29 @@ fn resync_flannel(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), String
         })?;
     }
     Ok(())
+}
+
+/// What flannel makes on a node, and by which configuration.
+pub(crate) fn flannel_network(
+    snapshot: &Snapshot,
+    node: &NodeName,
+) -> Result<(NodeNetwork, FlannelConfig), String> {
+    let cluster = &snapshot.cluster;
+    let config = match FlannelConfig::of_cluster(cluster) {
+        Observed::Known(Ok(config)) => config,
+        Observed::Known(Err(error)) => return Err(format!("flannel's configuration: {error}")),
+        Observed::Absent | Observed::NotCollected(_) => {
+            return Err("flannel's configuration is not known".into());
+        }
+    };
+    let net = snapshot.net(&Place::Node(node.clone())).ok_or("the node was not read")?;
+    let internal: Vec<IpAddr> = cluster.node(node).into_iter().flat_map(NodeObject::internal_ips).collect();
+    let uplink = uplink(net, &internal).ok_or("the node has no interface with its own address")?;
+    match network(cluster, node, &config, &uplink) {
+        Observed::Known(Ok(wanted)) => Ok((wanted, config)),
+        Observed::Known(Err(error)) => Err(error.to_string()),
+        Observed::Absent | Observed::NotCollected(_) => Err("nodes are not known".into()),
+    }
 }
 
 /// The interface that holds the node's own address, as flannel chooses it.
@@ -182,13 +208,12 @@ fn write_network(net: &mut NetNs, wanted: &NodeNetwork) {
             df: "unset".to_owned(),
             external: false,
         };
-        let Some(links) = net.links.known_mut() else { return };
-        let free = links.iter().map(|it| it.index.0).max().unwrap_or(0) + 1;
-        let at = links.iter().position(|it| it.name == device.name).unwrap_or_else(|| {
-            links.push(new_link(free, &device.name));
-            links.len() - 1
-        });
-        let link = &mut links[at];
+        if net.link(&device.name).is_none() {
+            let link = new_link(net, &device.name);
+            sandbox::add_link(net, link);
+        }
+        let links = net.links.known_mut().into_iter().flatten();
+        let Some(link) = links.into_iter().find(|it| it.name == device.name) else { return };
         "vxlan".clone_into(&mut link.kind);
         link.detail = LinkDetail::Vxlan(vxlan);
         link.mtu = device.mtu;
@@ -229,9 +254,10 @@ fn write_network(net: &mut NetNs, wanted: &NodeNetwork) {
     }
 }
 
-fn new_link(index: u32, name: &str) -> Link {
+/// An interface that is not there yet.
+pub(crate) fn new_link(net: &NetNs, name: &str) -> Link {
     Link {
-        index: hopwise_snapshot::IfIndex(index),
+        index: sandbox::free_index(net),
         name: name.to_owned(),
         kind: String::new(),
         flags: LinkFlags::BROADCAST | LinkFlags::MULTICAST,

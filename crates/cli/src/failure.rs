@@ -46,14 +46,12 @@ pub(crate) fn report(error: &dyn Error, output: Output) -> ExitCode {
 }
 
 /// Prints a result with a line feed. A reader that has gone away wants no more of it.
-#[expect(clippy::print_stdout, reason = "results of commands go to standard output")]
 pub(crate) fn print(text: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// Prints a message for the person at the terminal.
-#[expect(clippy::print_stderr, reason = "messages go to standard error")]
 pub(crate) fn complain(text: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stderr(), "{text}"));

@@ -31,7 +31,7 @@ impl Matrix {
         let read = start.elapsed();
         let network = Network::new(&snapshot);
         let built = start.elapsed();
-        let contract = contract(&snapshot, &network);
+        let contract = contract(&snapshot);
         let verification = verify(&network, &snapshot, &contract);
         complain(&format!(
             "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {:.2} s; model {:.2} s; proved {} promised flows in {:.3} s",

@@ -5,6 +5,7 @@ mod counters;
 mod links;
 mod neighbours;
 mod netfilter;
+mod nft_devices;
 mod routes;
 mod sockets;
 mod sysctls;

@@ -14,14 +14,15 @@ use hopwise_controllers::{
     Family,
     kube_proxy::{ServiceAnswer, service_endpoints},
 };
+use hopwise_policy::{Peer, Policies};
 use hopwise_snapshot::{
     Cluster, NodeName, NodeObject, Place, PodObject, Protocol, Service, ServicePort, Snapshot,
 };
 
 use crate::{
-    Network,
     packet::FlowProtocol,
-    trace::{Flow, Recipient},
+    permission::{Permission, permission, permission_to_any, policies},
+    trace::{Flow, Recipient, Size},
     tracer::Expectation,
 };
 
@@ -130,31 +131,38 @@ impl Station<'_> {
     }
 }
 
-/// What Kubernetes promises for the objects and the network of a snapshot.
-pub fn contract(snapshot: &Snapshot, network: &Network) -> Contract {
-    let mut contract = Contract::default();
+/// What Kubernetes promises for the objects of a snapshot.
+pub fn contract(snapshot: &Snapshot) -> Contract {
     let cluster = &snapshot.cluster;
     let pods = pods(cluster);
     let mut sources: Vec<Station<'_>> = nodes(cluster);
     let n_nodes = sources.len();
     sources.extend(self::pods(cluster));
+    let mut draft = Draft { cluster, policies: policies(snapshot), contract: Contract::default() };
     for (at, source) in sources.iter().enumerate() {
         let is_node = at < n_nodes;
         for target in &pods {
-            to_pod(&mut contract, cluster, source, target, is_node);
+            draft.to_pod(source, target, is_node);
         }
         if !is_node {
-            largest_packets(&mut contract, network, source, &pods);
+            draft.largest_packets(source, &pods);
         }
         for service in cluster.services.known().into_iter().flatten() {
-            to_service(&mut contract, cluster, source, service);
+            draft.to_service(source, service);
         }
-        outside(&mut contract, snapshot, source);
-        names(&mut contract, snapshot, source, is_node);
+        draft.outside(snapshot, source);
+        draft.names(snapshot, source, is_node);
     }
-    contract.promises.sort();
-    contract.forbidden.sort();
-    contract
+    draft.contract.promises.sort();
+    draft.contract.forbidden.sort();
+    draft.contract
+}
+
+/// A contract that is being written.
+struct Draft<'a> {
+    cluster: &'a Cluster,
+    policies: Policies<'a>,
+    contract: Contract,
 }
 
 fn nodes(cluster: &Cluster) -> Vec<Station<'_>> {
@@ -179,39 +187,161 @@ fn pods(cluster: &Cluster) -> Vec<Station<'_>> {
     running.filter_map(station).collect()
 }
 
-fn to_pod(
-    contract: &mut Contract,
-    cluster: &Cluster,
-    source: &Station<'_>,
-    target: &Station<'_>,
-    is_node: bool,
-) {
-    let Some(pod) = target.pod else { return };
-    let is_self = source.place == target.place;
-    let kind = if is_node { PromiseKind::NodeToPod } else { PromiseKind::PodToPod };
-    for &to in &target.addresses {
-        let Some(own) = source.address(to.is_ipv6()) else { continue };
-        let recipients = BTreeSet::from([Recipient::Place(target.place.clone())]);
-        // A node may use any of its addresses; a pod has one.
-        let expected_source = (!is_node).then_some(own);
-        let expectation = Expectation { recipients, source: expected_source };
-        let mut add = |protocol: FlowProtocol, text: String| {
-            let flow = Flow::new(source.place.clone(), to, protocol);
-            if is_forbidden(cluster, source, target, protocol, to) {
-                contract.forbidden.push(flow);
-                return;
+impl Draft<'_> {
+    /// Writes down a flow as what the policies make of it.
+    fn add(
+        &mut self,
+        permission: Permission,
+        kind: PromiseKind,
+        to: String,
+        flow: Flow,
+        expectation: Expectation,
+    ) {
+        match permission {
+            Permission::Arrives => {
+                let from = flow.from.clone();
+                let check = Check::Flow { flow, expectation };
+                self.contract.promises.push(Promise { from, to, kind, check });
             }
-            let check = Check::Flow { flow, expectation: expectation.clone() };
-            contract.promises.push(Promise { from: source.place.clone(), to: text, kind, check });
-        };
-        for (protocol, port) in declared_ports(pod) {
-            if let Some(flow_protocol) = FlowProtocol::of_port(protocol, port) {
-                add(flow_protocol, format!("{}:{port}/{protocol}", target.place));
+            Permission::Stopped => self.contract.forbidden.push(flow),
+            Permission::Open => {}
+        }
+    }
+
+    fn to_pod(&mut self, source: &Station<'_>, target: &Station<'_>, is_node: bool) {
+        let (Some(pod), Place::Pod(name)) = (target.pod, &target.place) else { return };
+        let is_self = source.place == target.place;
+        let kind = if is_node { PromiseKind::NodeToPod } else { PromiseKind::PodToPod };
+        for &to in &target.addresses {
+            let Some(own) = source.address(to.is_ipv6()) else { continue };
+            let mut flows: Vec<(FlowProtocol, String)> = declared_ports(pod)
+                .into_iter()
+                .filter_map(|(protocol, port)| {
+                    let text = format!("{}:{port}/{protocol}", target.place);
+                    Some((FlowProtocol::of_port(protocol, port)?, text))
+                })
+                .collect();
+            if !is_node && !is_self {
+                flows.push((FlowProtocol::Icmp, target.place.to_string()));
+            }
+            for (protocol, text) in flows {
+                let recipients = BTreeSet::from([Recipient::Place(target.place.clone())]);
+                // A node may use any of its addresses; a pod has one.
+                let expectation = Expectation { recipients, source: (!is_node).then_some(own) };
+                let peer = Peer::Pod(name.clone());
+                let permission = permission(&self.policies, (&source.place, own), &peer, protocol, to);
+                self.add(permission, kind, text, Flow::new(source.place.clone(), to, protocol), expectation);
             }
         }
-        if !is_node && !is_self {
-            add(FlowProtocol::Icmp, target.place.to_string());
+    }
+
+    fn largest_packets(&mut self, source: &Station<'_>, pods: &[Station<'_>]) {
+        for target in pods.iter().filter(|it| it.place != source.place) {
+            let Place::Pod(name) = &target.place else { continue };
+            for &to in &target.addresses {
+                let Some(own) = source.address(to.is_ipv6()) else { continue };
+                let peer = Peer::Pod(name.clone());
+                let permission =
+                    permission(&self.policies, (&source.place, own), &peer, FlowProtocol::Icmp, to);
+                // What small packets may not is not promised to large ones, and not forbidden twice.
+                if permission != Permission::Arrives {
+                    continue;
+                }
+                let flow =
+                    Flow { size: Size::Full, ..Flow::new(source.place.clone(), to, FlowProtocol::Icmp) };
+                let recipients = BTreeSet::from([Recipient::Place(target.place.clone())]);
+                let expectation = Expectation { recipients, source: Some(own) };
+                self.add(permission, PromiseKind::PathMtu, target.place.to_string(), flow, expectation);
+            }
         }
+    }
+
+    fn to_service(&mut self, source: &Station<'_>, service: &Service) {
+        let is_api = service.metadata.namespace == "default" && service.metadata.name == "kubernetes";
+        for address in service.cluster_ips() {
+            let Some(own) = source.address(address.is_ipv6()) else { continue };
+            for port in &service.spec.ports {
+                let Some(protocol) = FlowProtocol::of_port(port.protocol, port.port) else { continue };
+                let endpoints = usable_endpoints(self.cluster, service, port, &source.node, address);
+                if endpoints.is_empty() {
+                    continue;
+                }
+                let recipients = endpoints.iter().map(|it| recipient_of(self.cluster, it.ip())).collect();
+                let permission =
+                    permission_to_any(&self.policies, (&source.place, own), &endpoints, protocol);
+                let to = format!("svc/{}:{}/{}", service.full_name(), port.port, port.protocol);
+                let kind = if is_api { PromiseKind::ApiServer } else { PromiseKind::Service };
+                let flow = Flow::new(source.place.clone(), address, protocol);
+                self.add(permission, kind, to, flow, Expectation { recipients, source: None });
+                if is_api {
+                    self.to_api_server(source, own, &endpoints);
+                }
+            }
+        }
+    }
+
+    /// The API server by its own addresses, past its Service.
+    fn to_api_server(&mut self, source: &Station<'_>, own: IpAddr, endpoints: &[SocketAddr]) {
+        for endpoint in endpoints {
+            let protocol = FlowProtocol::Tcp(endpoint.port());
+            let permission = permission_to_any(&self.policies, (&source.place, own), &[*endpoint], protocol);
+            let flow = Flow::new(source.place.clone(), endpoint.ip(), protocol);
+            let recipients = BTreeSet::from([recipient_of(self.cluster, endpoint.ip())]);
+            let expectation = Expectation { recipients, source: None };
+            self.add(permission, PromiseKind::ApiServer, format!("ip/{endpoint}/tcp"), flow, expectation);
+        }
+    }
+
+    fn outside(&mut self, snapshot: &Snapshot, source: &Station<'_>) {
+        for target in &snapshot.outside {
+            let Some(own) = source.address(target.address.is_ipv6()) else { continue };
+            let Some(protocol) = FlowProtocol::of_port(target.protocol, target.port) else { continue };
+            let peer = Peer::Address(target.address);
+            let permission =
+                permission(&self.policies, (&source.place, own), &peer, protocol, target.address);
+            let flow = Flow::new(source.place.clone(), target.address, protocol);
+            let recipients = BTreeSet::from([Recipient::Outside(target.address)]);
+            let to = format!("ip/{}/{}", SocketAddr::new(target.address, target.port), target.protocol);
+            self.add(permission, PromiseKind::Outside, to, flow, Expectation { recipients, source: None });
+        }
+    }
+
+    fn names(&mut self, snapshot: &Snapshot, source: &Station<'_>, is_node: bool) {
+        // A node's own resolver knows no name of the cluster; it pulls images.
+        let asks_cluster =
+            source.pod.is_some_and(|it| matches!(it.spec.dns_policy.as_str(), "" | "ClusterFirst"));
+        if asks_cluster && !self.may_ask(source) {
+            return;
+        }
+        let mut names = Vec::new();
+        if !is_node && asks_cluster && self.cluster.service("default", "kubernetes").is_some() {
+            names.push("kubernetes.default.svc");
+        }
+        names.extend(snapshot.outside_name.as_deref());
+        for name in names {
+            self.contract.promises.push(Promise {
+                from: source.place.clone(),
+                to: name.to_owned(),
+                kind: PromiseKind::Name,
+                check: Check::Name { name: name.to_owned() },
+            });
+        }
+    }
+
+    /// May a pod ask the cluster's name servers, as far as policies are concerned?
+    fn may_ask(&self, source: &Station<'_>) -> bool {
+        let Some(service) = self.cluster.service("kube-system", "kube-dns") else { return true };
+        let ports = service.spec.ports.iter().filter(|it| it.protocol == Protocol::Udp);
+        ports.flat_map(|port| service.cluster_ips().into_iter().map(move |it| (port, it))).all(
+            |(port, address)| {
+                let Some(own) = source.address(address.is_ipv6()) else { return true };
+                let endpoints = usable_endpoints(self.cluster, service, port, &source.node, address);
+                let protocol = FlowProtocol::Udp(port.port);
+                endpoints.is_empty()
+                    || permission_to_any(&self.policies, (&source.place, own), &endpoints, protocol)
+                        == Permission::Arrives
+            },
+        )
     }
 }
 
@@ -221,68 +351,6 @@ fn declared_ports(pod: &PodObject) -> BTreeSet<(Protocol, u16)> {
         pod.spec.init_containers.iter().filter(|it| it.restart_policy.as_deref() == Some("Always"));
     let containers = pod.spec.containers.iter().chain(sidecars);
     containers.flat_map(|it| &it.ports).map(|it| (it.protocol, it.container_port)).collect()
-}
-
-fn largest_packets(contract: &mut Contract, network: &Network, source: &Station<'_>, pods: &[Station<'_>]) {
-    for target in pods.iter().filter(|it| it.place != source.place) {
-        for &to in &target.addresses {
-            let Some(own) = source.address(to.is_ipv6()) else { continue };
-            let Some(size) = network.mtu_of(&source.place, own) else { continue };
-            let flow = Flow { size: Some(size), ..Flow::new(source.place.clone(), to, FlowProtocol::Icmp) };
-            let expectation = Expectation {
-                recipients: BTreeSet::from([Recipient::Place(target.place.clone())]),
-                source: Some(own),
-            };
-            contract.promises.push(Promise {
-                from: source.place.clone(),
-                to: target.place.to_string(),
-                kind: PromiseKind::PathMtu,
-                check: Check::Flow { flow, expectation },
-            });
-        }
-    }
-}
-
-fn to_service(contract: &mut Contract, cluster: &Cluster, source: &Station<'_>, service: &Service) {
-    let is_api = service.metadata.namespace == "default" && service.metadata.name == "kubernetes";
-    for address in service.cluster_ips() {
-        if source.address(address.is_ipv6()).is_none() {
-            continue;
-        }
-        for port in &service.spec.ports {
-            let Some(protocol) = FlowProtocol::of_port(port.protocol, port.port) else { continue };
-            let endpoints = usable_endpoints(cluster, service, port, &source.node, address);
-            if endpoints.is_empty() {
-                continue;
-            }
-            let mut recipients = BTreeSet::new();
-            for endpoint in &endpoints {
-                recipients.insert(recipient_of(cluster, endpoint.ip()));
-            }
-            let flow = Flow::new(source.place.clone(), address, protocol);
-            let check = Check::Flow { flow, expectation: Expectation { recipients, source: None } };
-            let to = format!("svc/{}:{}/{}", service.full_name(), port.port, port.protocol);
-            let kind = if is_api { PromiseKind::ApiServer } else { PromiseKind::Service };
-            contract.promises.push(Promise { from: source.place.clone(), to, kind, check });
-            if is_api {
-                to_api_server(contract, cluster, source, &endpoints);
-            }
-        }
-    }
-}
-
-/// The API server by its own addresses, past its Service.
-fn to_api_server(contract: &mut Contract, cluster: &Cluster, source: &Station<'_>, endpoints: &[SocketAddr]) {
-    for endpoint in endpoints {
-        let flow = Flow::new(source.place.clone(), endpoint.ip(), FlowProtocol::Tcp(endpoint.port()));
-        let recipients = BTreeSet::from([recipient_of(cluster, endpoint.ip())]);
-        contract.promises.push(Promise {
-            from: source.place.clone(),
-            to: format!("ip/{endpoint}/tcp"),
-            kind: PromiseKind::ApiServer,
-            check: Check::Flow { flow, expectation: Expectation { recipients, source: None } },
-        });
-    }
 }
 
 /// The endpoints that a client on `node` may use.
@@ -313,55 +381,4 @@ pub(crate) fn recipient_of(cluster: &Cluster, address: IpAddr) -> Recipient {
         Some(node) => Recipient::Place(Place::Node(node.name())),
         None => Recipient::Outside(address),
     }
-}
-
-fn outside(contract: &mut Contract, snapshot: &Snapshot, source: &Station<'_>) {
-    for target in &snapshot.outside {
-        if source.address(target.address.is_ipv6()).is_none() {
-            continue;
-        }
-        let Some(protocol) = FlowProtocol::of_port(target.protocol, target.port) else { continue };
-        let flow = Flow::new(source.place.clone(), target.address, protocol);
-        let recipients = BTreeSet::from([Recipient::Outside(target.address)]);
-        contract.promises.push(Promise {
-            from: source.place.clone(),
-            to: format!("ip/{}/{}", SocketAddr::new(target.address, target.port), target.protocol),
-            kind: PromiseKind::Outside,
-            check: Check::Flow { flow, expectation: Expectation { recipients, source: None } },
-        });
-    }
-}
-
-fn names(contract: &mut Contract, snapshot: &Snapshot, source: &Station<'_>, is_node: bool) {
-    let mut add = |name: &str| {
-        let check = Check::Name { name: name.to_owned() };
-        contract.promises.push(Promise {
-            from: source.place.clone(),
-            to: name.to_owned(),
-            kind: PromiseKind::Name,
-            check,
-        });
-    };
-    // A node's own resolver knows no name of the cluster; it pulls images.
-    let asks_cluster =
-        source.pod.is_some_and(|it| matches!(it.spec.dns_policy.as_str(), "" | "ClusterFirst"));
-    if !is_node && asks_cluster && snapshot.cluster.service("default", "kubernetes").is_some() {
-        add("kubernetes.default.svc");
-    }
-    if let Some(name) = &snapshot.outside_name {
-        add(name);
-    }
-}
-
-/// Does a NetworkPolicy forbid this flow?
-fn is_forbidden(
-    cluster: &Cluster,
-    source: &Station<'_>,
-    target: &Station<'_>,
-    protocol: FlowProtocol,
-    to: IpAddr,
-) -> bool {
-    let has_policies = cluster.network_policies.known().is_some_and(|it| !it.is_empty());
-    has_policies
-        && crate::forbidden::is_forbidden(cluster, (&source.place, &source.node), &target.place, protocol, to)
 }

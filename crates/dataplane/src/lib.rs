@@ -9,10 +9,10 @@
 
 mod around;
 mod contract;
-mod forbidden;
 mod model;
 mod names;
 mod packet;
+mod permission;
 mod trace;
 mod tracer;
 mod verify;
@@ -23,8 +23,8 @@ pub use model::Network;
 pub use names::{Resolution, resolve};
 pub use packet::{FlowProtocol, IcmpError, Tuple};
 pub use trace::{
-    Assumption, Blocker, BlockerKind, Disposition, FilterDrop, Flow, Hop, Recipient, Rejection, Stage, Trace,
-    Translation, Unknown,
+    Assumption, Blocker, BlockerKind, Disposition, FilterDrop, Flow, Hop, Recipient, Rejection, Size, Stage,
+    Trace, Translation, Unknown,
 };
 pub use tracer::{Expectation, State, Traces, trace};
 pub use verify::{Verification, Verified, check, verify};

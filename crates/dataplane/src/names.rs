@@ -49,6 +49,14 @@ struct Resolver<'a> {
     is_recording: bool,
 }
 
+/// What a server is asked.
+struct Question<'q> {
+    /// The name as the program wrote it.
+    name: &'q str,
+    /// What the resolver makes of it, in the order in which it asks.
+    candidates: &'q [String],
+}
+
 impl Resolver<'_> {
     fn resolve(&mut self, from: &Place, name: &str) -> Verified {
         let config = match self.resolv_conf(from) {
@@ -61,7 +69,7 @@ impl Resolver<'_> {
         let candidates = config.candidates(name);
         let mut first_failure: Option<Verified> = None;
         for server in config.used_nameservers() {
-            let mut answer = self.ask(from, server, &candidates, true);
+            let mut answer = self.ask(from, server, &Question { name, candidates: &candidates }, true);
             let failed = first_failure.get_or_insert_with(|| answer.clone());
             answer.visited.extend(failed.visited.iter().copied());
             answer.touches_underlay |= failed.touches_underlay;
@@ -91,7 +99,7 @@ impl Resolver<'_> {
     }
 
     /// Asks one server for the first of the candidates that it knows.
-    fn ask(&mut self, from: &Place, server: IpAddr, candidates: &[String], may_forward: bool) -> Verified {
+    fn ask(&mut self, from: &Place, server: IpAddr, question: &Question<'_>, may_forward: bool) -> Verified {
         let flow = Flow::new(from.clone(), server, FlowProtocol::Udp(DNS));
         let traces = follow(self.network, &flow, self.is_recording);
         let mut verified = Verified::of(&traces);
@@ -110,23 +118,31 @@ impl Resolver<'_> {
             return verified;
         }
         for server in answering {
-            let answer = self.answer(&server, candidates, may_forward);
+            let answer = self.answer(from, &server, question, may_forward);
             verified.merge(answer);
         }
         verified
     }
 
     /// What a server that got the question answers.
-    fn answer(&mut self, server: &Recipient, candidates: &[String], may_forward: bool) -> Verified {
+    fn answer(
+        &mut self,
+        from: &Place,
+        server: &Recipient,
+        question: &Question<'_>,
+        may_forward: bool,
+    ) -> Verified {
+        let candidates = question.candidates;
         let place = match server {
-            // A name server outside is taken to know what is outside, and nothing of the cluster.
-            Recipient::Outside(address) => {
-                return if candidates.iter().any(|it| !self.is_of_cluster(it)) {
-                    Verified::kept()
-                } else {
-                    name_not_found(Element::underlay([address.to_string()]), None, candidates)
-                };
+            // A name server outside is taken to know what is outside, and knows nothing of the cluster.
+            Recipient::Outside(_) if self.is_of_cluster(question.name) => {
+                return name_not_found(Element::file(from, RESOLV_CONF), Some(from.clone()), question.name);
             }
+            Recipient::Outside(address) if !self.network.underlay.is_believed_outside(*address) => {
+                let what = format!("whether the name server {address} answers");
+                return unknown(Element::file(from, RESOLV_CONF), Unknown::NotModelled(what));
+            }
+            Recipient::Outside(_) => return Verified::kept(),
             Recipient::Place(place) => place,
         };
         let Some(corefile) = self.corefile_of(place) else {
@@ -148,7 +164,7 @@ impl Resolver<'_> {
             }
         }
         let element = Element::object("configmap", "kube-system", "coredns", Some("Corefile"));
-        name_not_found(element, Some(place.clone()), candidates)
+        name_not_found(element, Some(place.clone()), question.name)
     }
 
     /// A DNS server asks its upstreams, one after the other (CoreDNS `plugin/forward`).
@@ -171,7 +187,8 @@ impl Resolver<'_> {
         }
         let mut first_failure: Option<Verified> = None;
         for server in servers {
-            let answer = self.ask(place, server, &[name.to_owned()], false);
+            let candidates = [name.to_owned()];
+            let answer = self.ask(place, server, &Question { name, candidates: &candidates }, false);
             if answer.state != State::Broken {
                 return answer;
             }
@@ -200,12 +217,15 @@ impl Resolver<'_> {
         self.snapshot.cluster.service(namespace, service).is_some()
     }
 
+    /// Is it a name that only the cluster's own servers know? `NAME.NAMESPACE.svc` is one before any domain is
+    /// searched.
     fn is_of_cluster(&self, name: &str) -> bool {
         let corefile =
             self.snapshot.cluster.config_map("kube-system", "coredns").and_then(|it| it.data.get("Corefile"));
         let Some(corefile) = corefile.map(|it| Corefile::parse(it.as_bytes())) else { return false };
         let Some(block) = corefile.block_for(name, DNS) else { return false };
-        block.kubernetes().into_iter().flat_map(|it| it.zones).any(|zone| is_below(name, &zone))
+        let mut zones = block.kubernetes().into_iter().flat_map(|it| it.zones);
+        zones.any(|zone| is_below(name, &zone)) || is_below(name, "svc")
     }
 }
 
@@ -237,7 +257,7 @@ fn no_name_server(place: &Place) -> Verified {
     })
 }
 
-fn name_not_found(element: Element, place: Option<Place>, candidates: &[String]) -> Verified {
-    let name = candidates.first().cloned().unwrap_or_default();
-    Verified::broken(Blocker { element, place, kind: BlockerKind::NameNotFound { name } })
+fn name_not_found(element: Element, place: Option<Place>, name: &str) -> Verified {
+    let kind = BlockerKind::NameNotFound { name: name.to_owned() };
+    Verified::broken(Blocker { element, place, kind })
 }

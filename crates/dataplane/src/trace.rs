@@ -16,14 +16,26 @@ pub struct Flow {
     pub to: IpAddr,
     /// By which protocol and to which port.
     pub protocol: FlowProtocol,
-    /// The packet's size in bytes with its IP header, not to be fragmented. None means a small packet.
-    pub size: Option<u32>,
+    /// How large its packets are.
+    pub size: Size,
+}
+
+/// The size of a flow's packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Size {
+    /// A packet without much in it.
+    #[default]
+    Small,
+    /// So many bytes with the IP header, not to be fragmented.
+    Bytes(u32),
+    /// As many bytes as the interface of the sender takes, not to be fragmented.
+    Full,
 }
 
 impl Flow {
     /// A flow of small packets.
     pub fn new(from: Place, to: IpAddr, protocol: FlowProtocol) -> Self {
-        Self { from, to, protocol, size: None }
+        Self { from, to, protocol, size: Size::Small }
     }
 
     /// `tcp`, `udp` or `icmp`.
@@ -39,10 +51,11 @@ impl fmt::Display for Flow {
             write!(f, ":{port}")?;
         }
         write!(f, "/{}", self.protocol.word())?;
-        if let Some(size) = self.size {
-            write!(f, " of {size} bytes")?;
+        match self.size {
+            Size::Small => Ok(()),
+            Size::Bytes(size) => write!(f, " of {size} bytes"),
+            Size::Full => f.write_str(" of full size"),
         }
-        Ok(())
     }
 }
 

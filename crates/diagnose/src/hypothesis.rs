@@ -52,7 +52,9 @@ impl World<'_> {
     fn near(&self, place: &Place) -> Vec<Place> {
         let others = self.snapshot.net(place).and_then(|it| it.namespaces.known());
         let others = others.into_iter().flat_map(|it| it.values().cloned());
-        others.chain([place.clone()]).collect()
+        let node = place.as_pod().and_then(|it| self.snapshot.pods.get(it)?.known());
+        let node = node.map(|it| Place::Node(it.node.clone()));
+        others.chain(node).chain([place.clone()]).collect()
     }
 
     /// Tries changes, asks something of the world that they make, and takes them back.

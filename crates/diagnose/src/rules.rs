@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hopwise_change::{Change, rule_text};
+use hopwise_change::{Change, backend, rule_text};
 use hopwise_controllers::{Family, Ruleset};
 use hopwise_dataplane::{Hop, Stage};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::{Element, NodeName, Place, Snapshot};
 
-use crate::intent::rules::{expected, tool_of};
+use crate::intent::rules::expected;
 
 /// What a rule does to the packets that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ impl Owned {
             let Some(node) = node.known() else { continue };
             for family in Family::ALL {
                 if let Some(all) = expected(snapshot, name, family) {
-                    rules.insert((name.clone(), tool_of(&node.net, family)), all);
+                    rules.insert((name.clone(), backend(&node.net, family)), all);
                 }
             }
         }
@@ -149,13 +149,13 @@ fn is_of_cni(chain: &str, rule: &str) -> bool {
 
 /// What a rule does, by its table and by itself: whatever ends a packet's way through the table nat keeps it from
 /// being translated.
-fn does_in(table: &str, rule: &str) -> Does {
+pub(crate) fn does_in(table: &str, rule: &str) -> Does {
     let does = does(rule);
     if table == "nat" && does == Does::Filter { Does::Translate } else { does }
 }
 
 /// What a rule does, by the last words of iptables and the statements of nft.
-pub(crate) fn does(rule: &str) -> Does {
+fn does(rule: &str) -> Does {
     let has = |words: &[&str]| words.iter().any(|it| rule.contains(it));
     let translating = [
         "-j DNAT",

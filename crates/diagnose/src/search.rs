@@ -28,14 +28,14 @@ const MOST_SUSPECTS: usize = 16;
 /// Finds out what breaks the promises of a snapshot.
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let network = Network::new(snapshot);
-    let contract = contract(snapshot, &network);
+    let contract = contract(snapshot);
     diagnose_contract(snapshot, network, &contract)
 }
 
 /// Finds out what breaks some promises alone.
 pub fn diagnose_promises(snapshot: &Snapshot, promises: Vec<Promise>) -> Diagnosis {
     let network = Network::new(snapshot);
-    let whole = contract(snapshot, &network);
+    let whole = contract(snapshot);
     let contract = Contract { promises, forbidden: whole.forbidden };
     diagnose_contract(snapshot, network, &contract)
 }
@@ -67,7 +67,7 @@ fn diagnose_contract(snapshot: &Snapshot, network: Network, contract: &Contract)
 /// Tries a repair on the model, all by itself: what it heals, and what it must not do.
 pub fn prove(snapshot: &Snapshot, repair: &Repair) -> Proof {
     let network = Network::new(snapshot);
-    let contract = contract(snapshot, &network);
+    let contract = contract(snapshot);
     let verification = verify(&network, snapshot, &contract);
     let mut world = World { snapshot: snapshot.clone(), network, contract: &contract, verification };
     match world.verification_with(&repair.changes()) {
@@ -100,6 +100,16 @@ fn proof(without: &Verification, with: &Verification) -> (Proof, BTreeSet<usize>
 struct Chosen {
     suspect: Suspect,
     changes: Vec<Change>,
+}
+
+impl Chosen {
+    /// Takes what another was chosen for as a consequence of this one.
+    fn join(&mut self, consequence: Self) {
+        self.suspect.also(consequence.suspect.elements);
+        self.suspect.because(consequence.suspect.evidence);
+        self.suspect.repair.actions.extend(consequence.suspect.repair.actions);
+        self.changes.extend(consequence.changes);
+    }
 }
 
 struct Search<'a> {
@@ -142,6 +152,40 @@ impl Search<'_> {
             self.choose(best, &first_seen);
         }
         self.prune();
+        self.join_consequences();
+    }
+
+    /// Joins what one change made at once: a chosen suspect is another's consequence if it shows again when only
+    /// that other one's repair is taken back in the world where all is repaired.
+    fn join_consequences(&mut self) {
+        let mut at = 0;
+        while at < self.chosen.len() {
+            let root = &self.chosen[at];
+            let undo: Vec<Change> =
+                root.changes.iter().rev().flat_map(|it| it.inverse(&self.base.snapshot)).collect();
+            let shown = self.world.try_out(&undo, |snapshot, _, _| {
+                deviations(snapshot).into_iter().map(|it| it.element).collect::<BTreeSet<Element>>()
+            });
+            let Ok(shown) = shown else {
+                at += 1;
+                continue;
+            };
+            let place = root.suspect.elements[0].of_place();
+            let is_consequence = |it: &Chosen| {
+                let first = &it.suspect.elements[0];
+                first.of_place() == place
+                    && *first != self.chosen[at].suspect.elements[0]
+                    && shown.contains(first)
+            };
+            let joined: Vec<usize> =
+                (0..self.chosen.len()).filter(|it| *it != at && is_consequence(&self.chosen[*it])).collect();
+            for it in joined.into_iter().rev() {
+                let consequence = self.chosen.remove(it);
+                at -= usize::from(it < at);
+                self.chosen[at].join(consequence);
+            }
+            at += 1;
+        }
     }
 
     /// What the causes suspect in the world as it is now.
@@ -241,9 +285,7 @@ impl Search<'_> {
         let is_consequence = !first_seen.contains(&suspect.elements[0]);
         let root = self.chosen.iter_mut().rev().find(|it| is_of_one_link(&it.suspect, &suspect));
         if let (true, Some(root)) = (is_consequence, root) {
-            root.suspect.also(suspect.elements);
-            root.suspect.repair.actions.extend(suspect.repair.actions);
-            root.changes.extend(changes);
+            root.join(Chosen { suspect, changes });
             return;
         }
         self.chosen.push(Chosen { suspect, changes });

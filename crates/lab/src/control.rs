@@ -16,8 +16,10 @@ use crate::{LabError, directory::LabDirectory};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Request {
-    /// End everything and remove the lab's files.
+    /// End everything. The files are for whoever asks.
     Down,
+    /// A number for a run of probes.
+    BeginRun,
     /// Who saw the echo requests of this run of probes?
     Echoes {
         /// The run.
@@ -74,21 +76,31 @@ pub(crate) struct Echo {
 pub(crate) enum Response {
     /// It is done.
     Done,
+    /// The number of the run.
+    Run(u64),
     /// The echo requests.
     Echoes(Vec<Echo>),
     /// It could not be done.
     Failed(String),
 }
 
-/// How long a keeper may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+impl Request {
+    /// How long a keeper may take.
+    fn patience(&self) -> Duration {
+        match self {
+            // Who is not told is killed.
+            Self::Down => Duration::from_secs(2),
+            _ => Duration::from_secs(30),
+        }
+    }
+}
 
 /// Asks a lab's keeper.
 pub(crate) fn ask(directory: &LabDirectory, lab: &str, request: &Request) -> Result<Response, LabError> {
     let asked = || -> io::Result<Response> {
         let (_open, path) = directory.control()?;
         let mut stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(request.patience()))?;
         send(&mut stream, request)?;
         let mut stream = BufReader::new(stream);
         receive(&mut stream)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())

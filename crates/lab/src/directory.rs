@@ -46,7 +46,7 @@ impl LabsDirectory {
         let own = PathBuf::from(format!("/tmp/hopwise-{uid}"));
         match fs::symlink_metadata(&own) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Ok(it) if it.is_dir() && it.uid() == uid && it.mode() & 0o077 == 0 => {}
+            Ok(it) if it.is_dir() && it.uid() == uid && has_no_mode_for_others(it.mode()) => {}
             _ => return Err(LabError::UnsafeDirectory { path: own }),
         }
         Ok(Self { path: own.join("labs"), n_own: 2 })
@@ -90,10 +90,6 @@ pub(crate) struct LabDirectory {
 impl LabDirectory {
     pub(crate) fn name(&self) -> &LabName {
         &self.name
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// What the lab consists of, for those who open it.
@@ -171,6 +167,11 @@ impl LabDirectory {
         }
     }
 
+    /// Does a process of the lab live?
+    pub(crate) fn is_alive(&self) -> bool {
+        matches!(self.lock(), Err(LabError::Exists { .. }))
+    }
+
     /// Removes the directory with all that is in it, and directories above it that only labs use.
     pub(crate) fn remove(&self) -> Result<(), LabError> {
         match fs::remove_dir_all(&self.path) {
@@ -220,6 +221,12 @@ impl LabDirectory {
     }
 }
 
+/// Do these permission bits let nobody but the owner in?
+fn has_no_mode_for_others(mode: u32) -> bool {
+    const OTHERS: u32 = 0o077;
+    mode & OTHERS == 0
+}
+
 fn is_writable(path: &Path) -> bool {
     hopwise_sys::process::may_write(path)
 }
@@ -253,7 +260,7 @@ mod tests {
         let (a, b) = (labs.lab(&"a".parse().unwrap()), labs.lab(&"b".parse().unwrap()));
         let _claims = (a.claim().unwrap(), b.claim().unwrap());
         a.remove().unwrap();
-        assert!(b.path().exists());
+        assert!(b.path.exists());
         b.remove().unwrap();
         assert!(!labs.path().exists());
     }

@@ -62,6 +62,13 @@ pub enum LabError {
         name: String,
     },
 
+    /// More labs than the machine's shared tables can bear.
+    #[error("{n_labs} labs are up already, and they share the machine's neighbour table; remove one first")]
+    TooMany {
+        /// How many there are.
+        n_labs: usize,
+    },
+
     /// A lab has no member of this name.
     #[error("lab `{lab}` has no member `{member}`; its members are {members}")]
     NoSuchMember {

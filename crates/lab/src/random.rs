@@ -11,6 +11,11 @@ pub(crate) fn bytes<const N: usize>() -> Result<[u8; N], LabError> {
     Ok(bytes)
 }
 
+/// A random number.
+pub(crate) fn number() -> Result<u64, LabError> {
+    bytes().map(u64::from_be_bytes)
+}
+
 /// A random address of a network card, locally administered (`eth_random_addr`, `include/linux/etherdevice.h`).
 pub(crate) fn mac() -> Result<Mac, LabError> {
     let mut bytes = bytes::<6>()?;

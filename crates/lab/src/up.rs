@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopwise_sys::process::{kill, wait_for_end};
+use hopwise_sys::process::{kill, wait_for_end, wait_for_reaping};
 
 use crate::{
     Lab, LabError, LabName,
     control::{Request, ask, receive, send},
     directory::{LabDirectory, LabsDirectory},
-    keeper::{Order, Progress},
+    keeper::{KEEPER_NAME, Order, Progress},
     layout::Shape,
     programs,
 };
@@ -40,6 +40,12 @@ impl KeeperProgram {
     }
 }
 
+/// The most labs that a user can have.
+///
+/// Each fills some hundred places of the neighbour table, which all namespaces of the machine share (`gc_thresh3`,
+/// 1024).
+const MOST_LABS: usize = 4;
+
 /// Makes a lab and returns when all of it works. `on_step` is told what is being done.
 ///
 /// The lab stays when this process ends; should it end before the lab is there, nothing of the lab stays.
@@ -52,6 +58,10 @@ pub fn up(
     programs::check()?;
     let labs = LabsDirectory::of_this_user()?;
     let directory = labs.lab(name);
+    let n_others = labs.names()?.iter().filter(|it| *it != name && labs.lab(it).is_alive()).count();
+    if n_others >= MOST_LABS {
+        return Err(LabError::TooMany { n_labs: n_others });
+    }
     let claim = directory.claim()?;
     let order =
         Order { name: name.to_string(), labs: labs.clone(), base: shape.base, n_nodes: shape.n_nodes };
@@ -116,44 +126,67 @@ pub fn down(name: &LabName) -> Result<bool, LabError> {
 const POLITE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end all processes.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the machine's first process is given to take note of the keeper's end.
+const COURTESY: Duration = Duration::from_millis(800);
 
 fn remove(directory: &LabDirectory) -> Result<bool, LabError> {
-    let deadline = Instant::now() + PATIENCE;
-    let polite_until = Instant::now() + POLITE;
+    let begin = Instant::now();
     let mut keeper = None;
     loop {
-        match directory.lock() {
+        let was_there = match directory.lock() {
             Ok(Some(_lock)) => {
+                // All have let go of the lab's files; the last may still be about to end.
+                let last = directory.keeper().filter(|it| is_keeper(*it));
                 directory.remove()?;
-                return Ok(wait_for_keeper(keeper, deadline).is_ok());
+                if let Some(pid) = last {
+                    drop(wait_for_end(pid, begin + COURTESY));
+                    wait_for_reaping(pid, begin + COURTESY);
+                }
+                true
             }
-            Ok(None) => {
-                wait_for_keeper(keeper, deadline)?;
-                return Ok(keeper.is_some());
+            Ok(None) => keeper.is_some(),
+            Err(LabError::Exists { .. }) => {
+                keeper = keeper.or_else(|| directory.keeper());
+                press(directory, keeper, begin)?;
+                continue;
             }
-            Err(LabError::Exists { .. }) => {}
             Err(error) => return Err(error),
+        };
+        if let Some(pid) = keeper {
+            wait_for_keeper(pid, begin + PATIENCE)?;
+            wait_for_reaping(pid, begin + COURTESY);
         }
-        if Instant::now() > deadline {
-            let member = format!("lab {}", directory.path().display());
-            return Err(LabError::TooSlow { member, what: "end", seconds: PATIENCE.as_secs() });
-        }
-        keeper = keeper.or_else(|| directory.keeper());
-        // A keeper that still builds does not listen yet, and one that was stopped never will.
-        let is_told = keeper.is_some() && ask(directory, "", &Request::Down).is_ok();
-        if !is_told
-            && Instant::now() > polite_until
-            && let Some(pid) = keeper
-        {
-            drop(kill(pid));
-        }
-        thread::sleep(Duration::from_millis(if is_told { 1 } else { 20 }));
+        return Ok(was_there);
     }
 }
 
+/// Asks the keeper of a lab that lives to end it, and makes it where it does not.
+fn press(directory: &LabDirectory, keeper: Option<u32>, begin: Instant) -> Result<(), LabError> {
+    if begin.elapsed() > PATIENCE {
+        let member = format!("lab `{}`", directory.name());
+        return Err(LabError::TooSlow { member, what: "end", seconds: PATIENCE.as_secs() });
+    }
+    // A keeper that still builds does not listen yet, and one that was stopped never will.
+    let is_told = keeper.is_some() && ask(directory, "", &Request::Down).is_ok();
+    if !is_told
+        && begin.elapsed() > POLITE
+        && let Some(pid) = keeper
+    {
+        drop(kill(pid));
+    }
+    if !is_told {
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Is the process a keeper, as far as its name tells? Numbers are given anew.
+fn is_keeper(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|it| it.trim_end() == KEEPER_NAME)
+}
+
 /// The keeper's end is the end of all processes of the lab.
-fn wait_for_keeper(keeper: Option<u32>, deadline: Instant) -> Result<(), LabError> {
-    let Some(pid) = keeper else { return Ok(()) };
+fn wait_for_keeper(pid: u32, deadline: Instant) -> Result<(), LabError> {
     wait_for_end(pid, deadline).map_err(|source: io::Error| LabError::Kernel {
         step: "wait for the end",
         member: "the keeper".to_owned(),

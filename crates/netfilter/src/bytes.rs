@@ -114,16 +114,20 @@ impl Bytes {
         }
     }
 
-    /// From the transport header on; none where the packet has none, as later fragments have not.
+    /// From where the transport header is; none where nothing is known of it. A later fragment has other
+    /// bytes there, and no expression of nf_tables that reads up to 4 of them minds (`nft_payload_fast_eval`,
+    /// net/netfilter/nf_tables_core.c).
     pub(crate) fn transport(view: &View<'_>) -> Option<Self> {
-        let header = view.header().filter(|it| !it.is_later_fragment())?;
+        let header = view.header()?;
         let before = match header.source {
             IpAddr::V4(_) => 20,
             IpAddr::V6(_) if header.fragment.is_some() => 48,
             IpAddr::V6(_) => 40,
         };
         let mut bytes = Self::new((header.total_length as usize).saturating_sub(before));
-        bytes.put_transport(0, view);
+        if !header.is_later_fragment() {
+            bytes.put_transport(0, view);
+        }
         Some(bytes)
     }
 
@@ -239,11 +243,11 @@ mod tests {
     }
 
     #[test]
-    fn a_later_fragment_has_no_transport_header() {
+    fn a_later_fragment_has_other_bytes_where_its_header_would_be() {
         let mut view = syn();
         let Network::Ip(header) = &mut view.network else { unreachable!() };
         header.fragment = Some(crate::Fragment { offset: 100, more: false });
-        assert!(Bytes::transport(&view).is_none());
+        assert_eq!(all(Bytes::transport(&view).unwrap().get(16, 16)), None);
         assert_eq!(all(Bytes::network(&view).unwrap().get(160, 16)), None);
     }
 }

@@ -31,6 +31,9 @@ pub struct HookEntry<'r> {
     pub priority: i32,
     /// Is its order against a neighbour of equal priority a guess?
     pub is_tied: bool,
+    /// Is it not known whether the chain hangs at this device? Then [`Ruleset::run`] asks
+    /// [`crate::Surroundings::unknown`] first.
+    pub is_device_unknown: bool,
     /// Which kind of packet it is asked for.
     pub layer: Layer,
     /// The hook.
@@ -82,6 +85,7 @@ impl Ruleset {
                     kind: base.kind,
                     priority: effective_priority(base),
                     is_tied: false,
+                    is_device_unknown: seen_by == Layer::Netdev && base.devices.is_empty(),
                     layer: seen_by,
                     hook,
                     table_at,
@@ -92,6 +96,19 @@ impl Ruleset {
         entries.sort_by_key(order);
         mark_ties(&mut entries);
         entries
+    }
+
+    /// The base chains of a hook that belongs to devices whose devices the listing does not say: whose packets
+    /// they see is not known, and [`Self::hooks`] leaves them out.
+    pub fn without_devices(&self, hook: Hook) -> impl Iterator<Item = (&Table, &Chain)> {
+        let tables =
+            self.tables.iter().filter(move |it| !it.dormant && serves(it.family, Layer::Netdev, hook));
+        tables.flat_map(move |table| {
+            let is_unsaid = move |it: &&Chain| {
+                it.base.as_ref().is_some_and(|base| base.hook == hook && base.devices.is_empty())
+            };
+            table.chains.iter().filter(is_unsaid).map(move |chain| (table, chain))
+        })
     }
 
     /// What was not read and may hold base chains of this hook: with any of these, "no rule drops it" is not
@@ -131,10 +148,11 @@ fn sees_device(base: &BaseChain, layer: Layer, device: Option<&str>) -> bool {
         return true;
     }
     let Some(device) = device else { return false };
-    base.devices.iter().any(|it| match it.strip_suffix('*') {
-        Some(beginning) => device.starts_with(beginning),
-        None => it == device,
-    })
+    base.devices.is_empty()
+        || base.devices.iter().any(|it| match it.strip_suffix('*') {
+            Some(beginning) => device.starts_with(beginning),
+            None => it == device,
+        })
 }
 
 fn effective_priority(base: &BaseChain) -> i32 {
@@ -257,6 +275,7 @@ mod tests {
         let tables = vec![dormant, table(Family::Inet, "dev", 2, vec![ingress])];
         let ruleset = Ruleset { tables, ..Ruleset::default() };
         assert!(ruleset.hooks(Layer::Ip4, Hook::Input, None).is_empty());
+        assert_eq!(ruleset.without_devices(Hook::Ingress).count(), 0);
         let at = |device| ruleset.hooks(Layer::Netdev, Hook::Ingress, device).len();
         assert_eq!([at(None), at(Some("eth0")), at(Some("eth1")), at(Some("veth3a"))], [0, 0, 1, 1]);
         assert!(ruleset.hooks(Layer::Ip4, Hook::Ingress, Some("eth1")).is_empty());

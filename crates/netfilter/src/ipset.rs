@@ -1,8 +1,10 @@
 //! The sets that `-m set` asks, as `ipset save` lists them.
 //!
-//! Kernel: net/netfilter/ipset. What a set says of a packet is in [`IpSet::holds`].
+//! Kernel: net/netfilter/ipset. What a set says of a packet is in `lookup`.
 
 mod lookup;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{

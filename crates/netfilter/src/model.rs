@@ -325,7 +325,8 @@ pub struct BaseChain {
     /// What becomes of packets that no rule decides.
     pub policy: Policy,
     /// The devices whose packets it sees, for the hooks that belong to devices. A name that ends in `*`
-    /// stands for all that begin with it.
+    /// stands for all that begin with it. None means that nobody knows: versions of nft up to 1.0.6 do not
+    /// list them.
     pub devices: Vec<String>,
     /// What the policy has counted; iptables shows it, nft does not.
     pub counters: Option<Counters>,

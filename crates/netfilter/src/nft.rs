@@ -22,3 +22,6 @@ pub use set::{Flowtable, KeyType, Object, Set};
 pub use statement::{Nat, Statement, Verdict, Words};
 pub use types::{Kind, Type};
 pub use write::emit;
+
+#[cfg(test)]
+mod tests;

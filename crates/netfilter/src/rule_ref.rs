@@ -104,3 +104,16 @@ impl Table {
         Element::nft_set(place, self.family.word(), &self.name, set)
     }
 }
+
+impl Ruleset {
+    /// References to every policy and rule, chain by chain.
+    pub fn references(&self) -> impl Iterator<Item = RuleRef> {
+        self.tables.iter().enumerate().flat_map(|(table_at, table)| {
+            table.chains.iter().enumerate().flat_map(move |(chain_at, chain)| {
+                let policy = chain.base.as_ref().map(|_| RuleRef::policy(table_at, chain_at));
+                let rules = (1..=chain.rules.len()).map(move |it| RuleRef::rule(table_at, chain_at, it));
+                policy.into_iter().chain(rules)
+            })
+        })
+    }
+}

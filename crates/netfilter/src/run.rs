@@ -79,7 +79,7 @@ impl Ruleset {
                 assumptions: Vec::new(),
             };
         }
-        let stage = Stage {
+        let mut stage = Stage {
             ruleset: self,
             table: &self.tables[entry.table_at],
             layer: entry.layer,
@@ -92,6 +92,10 @@ impl Ruleset {
             effects: Vec::new(),
             assumptions: Vec::new(),
         };
+        if entry.is_device_unknown && !stage.ask_unknown("the devices of a chain are not listed") {
+            let Stage { rule: by, effects, assumptions, .. } = stage;
+            return Outcome { verdict: Verdict::Accept, by, path: Vec::new(), effects, assumptions };
+        }
         Walk {
             stage,
             table_at: entry.table_at,

@@ -329,7 +329,7 @@ impl Match {
     /// Does the packet have no chance to get past this rule alive, whatever else it says (`hotdrop`)?
     pub(crate) fn drops_hot(&self, scene: &Scene<'_>) -> bool {
         match self {
-            Self::Tcp(_) => ports::is_overlapping_tcp_fragment(scene),
+            Self::Tcp(it) => it.drops_hot(scene),
             _ => false,
         }
     }

@@ -50,7 +50,7 @@ pub use netns::{
     Conntrack, ConntrackEntry, ConntrackTuple, Counters, NetNs, Netfilter, SaveTexts, XfrmPolicy,
 };
 pub use observed::{Observed, Reason};
-pub use route::{NextHop, NextHopObject, Route, RouteKind, RoutingRule, RuleAction, tables};
+pub use route::{NextHop, NextHopObject, Route, RouteKind, RoutingRule, RuleAction, protocols, tables};
 pub use snapshot::{OutsideTarget, Snapshot};
 pub use socket::{Socket, SocketProtocol, SocketState};
 pub use sysctl::{SysctlKey, Sysctls};

@@ -7,6 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::IfIndex;
 
+/// Who wrote a route (`RTPROT_*`).
+pub mod protocols {
+    /// The kernel, for an interface's address.
+    pub const KERNEL: u8 = 2;
+    /// A person or a program that names nobody; `ip route add` writes it.
+    pub const BOOT: u8 = 3;
+    /// The kernel, for a router advertisement.
+    pub const RA: u8 = 9;
+}
+
 /// The routing tables that the kernel names (`RT_TABLE_*`).
 pub mod tables {
     /// The table that a rule without one means nothing by.

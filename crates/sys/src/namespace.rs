@@ -118,10 +118,9 @@ impl NamespaceSet {
         let mut namespaces = Vec::new();
         for kind in NamespaceKind::ALL.into_iter().filter(|it| kinds.contains(it)) {
             let namespace = Namespace::of_process(proc, pid, kind)?;
-            // Entering one's own user namespace again is EINVAL (kernel/user_namespace.c, userns_install).
-            if kind != NamespaceKind::User
-                || namespace.inode()? != Namespace::of_this_thread(kind)?.inode()?
-            {
+            // Entering one's own user namespace again is EINVAL (6.18, kernel/user_namespace.c, userns_install), and
+            // one's own of another kind needs a right in the user namespace that it was made in.
+            if namespace.inode()? != Namespace::of_this_thread(kind)?.inode()? {
                 namespaces.push(namespace);
             }
         }

@@ -17,6 +17,7 @@ use nix::{
     fcntl::{AT_FDCWD, AtFlags},
     poll::{PollFd, PollFlags, PollTimeout},
     sys::{
+        resource::{Resource, getrlimit, setrlimit},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus},
@@ -85,6 +86,15 @@ pub fn own_number(proc: &Path) -> io::Result<u32> {
     let text = target.to_str().unwrap_or_default();
     text.parse()
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{text}` is no process number")))
+}
+
+/// Allows this process as many open files as it may have, and returns how many.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
 }
 
 /// The user that files which this process makes will belong to.
@@ -246,6 +256,39 @@ pub fn poll(files: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<V
     }
     let is_ready = |it: &PollFd| it.revents().is_some_and(|it| !it.is_empty());
     Ok(polled.iter().enumerate().filter(|(_, it)| is_ready(it)).map(|(index, _)| index).collect())
+}
+
+/// Ends all other processes of the process namespace whose first process this one is, and waits until they are gone.
+///
+/// Refused (`EPERM`) to any other process: it would end strangers.
+pub fn end_all_others() -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(Errno::EPERM.into());
+    }
+    loop {
+        // ESRCH: there are none left. One that was just forked is met in the next round.
+        let killed = nix::sys::signal::kill(Pid::from_raw(-1), Signal::SIGKILL);
+        match reap(true) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => {
+                return match killed {
+                    Ok(()) | Err(Errno::ESRCH) => Ok(()),
+                    Err(error) => Err(error.into()),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until the number of the process `pid`, which has ended, is free again, or until `deadline`.
+///
+/// It is free when the process's parent has taken note; where that is the machine's first process, as soon as it cares.
+pub fn wait_for_reaping(pid: u32, deadline: Instant) {
+    let path = format!("/proc/{pid}");
+    while Path::new(&path).exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Sends `SIGKILL`.

@@ -63,8 +63,18 @@ fn set_number(socket: &impl AsFd, level: i32, option: i32, value: i32) -> io::Re
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has the kernel choose the socket's own port from `first..=last` when it connects (`IP_LOCAL_PORT_RANGE`).
+///
+/// `ENOPROTOOPT` before Linux 6.3.
+pub fn choose_port_from(socket: &impl AsFd, first: u16, last: u16) -> io::Result<()> {
+    // include/uapi/linux/in.h.
+    const IP_LOCAL_PORT_RANGE: i32 = 51;
+    let range = u32::from(last) << 16 | u32::from(first);
+    set_number(socket, libc::IPPROTO_IP, IP_LOCAL_PORT_RANGE, range.cast_signed())
+}
+
 /// What ICMP, or the kernel itself, said about a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketError {
     /// The error number that a system call would have returned.
     pub errno: i32,
@@ -72,6 +82,8 @@ pub struct PacketError {
     pub icmp: Option<(u8, u8)>,
     /// Who sent the ICMP message.
     pub reporter: Option<IpAddr>,
+    /// What the ICMP message quotes of the packet, behind its IP header.
+    pub packet: Vec<u8>,
 }
 
 /// Takes the next error from the socket's queue; `None` when there is none. Does not wait.
@@ -86,28 +98,31 @@ pub fn take_error(socket: &impl AsFd) -> io::Result<Option<PacketError>> {
             Err(nix::errno::Errno::EAGAIN) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
+    let mut found = None;
     for control in message.cmsgs()? {
         match control {
             ControlMessageOwned::Ipv4RecvErr(error, reporter) => {
                 let address = reporter.map(|it| Ipv4Addr::from(u32::from_be(it.sin_addr.s_addr)));
-                return Ok(Some(packet_error(error, address.map(IpAddr::V4))));
+                found = Some((error, address.map(IpAddr::V4)));
             }
             ControlMessageOwned::Ipv6RecvErr(error, reporter) => {
                 let address = reporter.map(|it| Ipv6Addr::from(it.sin6_addr.s6_addr));
-                return Ok(Some(packet_error(error, address.map(IpAddr::V6))));
+                found = Some((error, address.map(IpAddr::V6)));
             }
             _ => {}
         }
     }
-    Ok(None)
+    let length = message.bytes;
+    Ok(found.map(|(error, reporter)| packet_error(error, reporter, &buffer[..length])))
 }
 
-fn packet_error(error: libc::sock_extended_err, reporter: Option<IpAddr>) -> PacketError {
+fn packet_error(error: libc::sock_extended_err, reporter: Option<IpAddr>, packet: &[u8]) -> PacketError {
     let is_icmp = matches!(error.ee_origin, libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6);
     PacketError {
         errno: error.ee_errno.cast_signed(),
         icmp: is_icmp.then_some((error.ee_type, error.ee_code)),
         reporter: reporter.filter(|_| is_icmp),
+        packet: packet.to_vec(),
     }
 }
 

@@ -50,7 +50,7 @@ impl List {
                 ExitCode::SUCCESS
             }
             Ok(labs) => {
-                print(text(&labs).trim_end());
+                print(&text(&labs));
                 ExitCode::SUCCESS
             }
             Err(error) => report(&error, self.output),
@@ -91,12 +91,10 @@ fn text(labs: &Labs) -> String {
     if labs.labs.is_empty() {
         return "no labs; make one with `hopwise lab up`".to_owned();
     }
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for lab in &labs.labs {
-        text.push_str(&format!("{} ({})\n", lab.name, lab.state));
-        for member in &lab.members {
-            text.push_str(&format!("  {:<34} pid {}\n", member.name, member.pid));
-        }
+        lines.push(format!("{} ({})", lab.name, lab.state));
+        lines.extend(lab.members.iter().map(|it| format!("  {:<34} pid {}", it.name, it.pid)));
     }
-    text
+    lines.join("\n")
 }

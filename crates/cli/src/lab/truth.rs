@@ -55,18 +55,17 @@ impl TruthCommand {
 /// What does not work, by source, and how much works.
 fn text(truth: &Truth) -> String {
     let lost: Vec<&Pair> = truth.pairs.iter().filter(|it| !it.reached).collect();
-    let mut text = format!("{} of {} probes answered", truth.pairs.len() - lost.len(), truth.pairs.len());
+    let mut lines =
+        vec![format!("{} of {} probes answered", truth.pairs.len() - lost.len(), truth.pairs.len())];
     let mut by_source: BTreeMap<&str, Vec<&Pair>> = BTreeMap::new();
     for pair in lost {
         by_source.entry(&pair.from).or_default().push(pair);
     }
     for (source, pairs) in by_source {
-        text.push_str(&format!("\n{source} does not reach"));
-        for pair in pairs {
-            text.push_str(&format!("\n  {}", target(pair)));
-        }
+        lines.push(format!("{source} does not reach"));
+        lines.extend(pairs.into_iter().map(|it| format!("  {}", target(it))));
     }
-    text
+    lines.join("\n")
 }
 
 fn target(pair: &Pair) -> String {

@@ -110,13 +110,15 @@ impl Up {
 fn summary(lab: &Lab) -> String {
     let layout = lab.layout();
     let nodes: Vec<&str> = layout.nodes.iter().map(|it| it.name.as_str()).collect();
-    let mut text =
-        format!("lab `{}` is up: nodes {}, {} pods", lab.name(), nodes.join(", "), layout.pods().count());
+    let mut lines = vec![format!(
+        "lab `{}` is up: nodes {}, {} pods",
+        lab.name(),
+        nodes.join(", "),
+        layout.pods().count()
+    )];
     let mut lacking: Vec<String> = lab.members().iter().flat_map(|it| it.lacks.clone()).collect();
     lacking.sort();
     lacking.dedup();
-    for it in lacking {
-        text.push_str(&format!("\nits members do without {it}"));
-    }
-    text
+    lines.extend(lacking.iter().map(|it| format!("its members do without {it}")));
+    lines.join("\n")
 }

@@ -11,7 +11,10 @@ use hopwise_sys::{
     netlink::{self, NetlinkError, NftTable},
 };
 
-use super::Surroundings;
+use super::{
+    Surroundings,
+    nft_devices::{add_devices, families_without_devices},
+};
 use crate::reason;
 
 const NFPROTO_IPV4: u8 = 2;
@@ -77,9 +80,26 @@ fn list<T>(
 fn nft(surroundings: &Surroundings<'_>, tables: &Result<Vec<NftTable>, Reason>) -> Observed<String> {
     match tables {
         Ok(tables) if tables.is_empty() => Observed::Absent,
-        Ok(_) => print(surroundings, &[("nft", &["-j", "list", "ruleset"])]),
+        Ok(_) => {
+            let listing = print(surroundings, &[("nft", &["-j", "list", "ruleset"])]);
+            listing.map(|it| with_devices(surroundings, it))
+        }
         Err(reason) => Observed::NotCollected(reason.clone()),
     }
+}
+
+/// The listing with the devices of its chains. What cannot be read stays out, and whoever evaluates says so.
+fn with_devices(surroundings: &Surroundings<'_>, listing: String) -> String {
+    if !(listing.contains("\"ingress\"") || listing.contains("\"egress\"")) {
+        return listing;
+    }
+    let Ok(mut json) = serde_json::from_str(&listing) else { return listing };
+    for family in families_without_devices(&json) {
+        if let Observed::Known(text) = print(surroundings, &[("nft", &["list", "ruleset", family])]) {
+            add_devices(&mut json, &text);
+        }
+    }
+    json.to_string()
 }
 
 fn iptables_nft(

@@ -10,7 +10,8 @@ use std::{
     net::IpAddr,
 };
 
-use hopwise_snapshot::{IfIndex, Mac, NeighbourState, RouteKind, Snapshot};
+use hopwise_dns::ResolvConf;
+use hopwise_snapshot::{IfIndex, Mac, NeighbourState, Observed, RouteKind, Snapshot};
 use ipnet::IpNet;
 
 use super::{Network, Peer, PlaceId, stack::Stack};
@@ -24,6 +25,8 @@ pub(crate) struct Underlay {
     stations: BTreeMap<IpAddr, Option<Mac>>,
     /// Addresses outside that are promised to be reachable.
     outside: BTreeSet<IpAddr>,
+    /// Hosts that the cluster could not work without: endpoints of Services, and the name servers of most nodes.
+    relied_on: BTreeSet<IpAddr>,
     /// The cluster's own ranges, which nobody outside knows a way to.
     cluster_ranges: Vec<IpNet>,
     /// What each uplink shows to the others. Two networks with equal faces are equal to each other's nodes.
@@ -53,6 +56,7 @@ impl Underlay {
         underlay.faces = underlay.uplinks.iter().filter_map(|(id, link)| face(network, *id, *link)).collect();
         underlay.cluster_ranges = cluster_ranges(snapshot);
         underlay.outside = snapshot.outside.iter().map(|it| it.address).collect();
+        underlay.relied_on = relied_on(snapshot);
         underlay.find_stations(network);
         underlay
     }
@@ -104,6 +108,11 @@ impl Underlay {
         uplinked.filter_map(|it| it.via).collect()
     }
 
+    /// Is there reason to believe that this host outside answers?
+    pub(crate) fn is_believed_outside(&self, address: IpAddr) -> bool {
+        self.has_station(address) || self.relied_on.contains(&address)
+    }
+
     /// Is a station with this address, which is no node's, believed to be on the segment?
     pub(crate) fn has_station(&self, address: IpAddr) -> bool {
         self.stations.contains_key(&address) || self.outside.contains(&address)
@@ -135,6 +144,24 @@ fn face(network: &Network, place: PlaceId, link: IfIndex) -> Option<Face> {
     let device = stack.link(link)?;
     let addresses = stack.addresses.known().into_iter().flatten().map(|it| it.address.addr()).collect();
     Some(Face { place, link, mac: device.mac, is_up: device.is_up(), addresses })
+}
+
+/// Hosts outside that the cluster could not work without: endpoints of Services, and the name servers of most nodes.
+fn relied_on(snapshot: &Snapshot) -> BTreeSet<IpAddr> {
+    let slices = snapshot.cluster.endpoint_slices.known().into_iter().flatten();
+    let addresses = slices.flat_map(|it| &it.endpoints).flat_map(|it| &it.addresses);
+    let mut hosts: BTreeSet<IpAddr> = addresses.filter_map(|it| it.parse().ok()).collect();
+    let mut servers: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    let mut n_nodes = 0;
+    for node in snapshot.nodes.values().filter_map(Observed::known) {
+        n_nodes += 1;
+        let Some(Observed::Known(file)) = node.files.get("/etc/resolv.conf") else { continue };
+        for server in ResolvConf::parse(file.content.bytes()).nameservers {
+            *servers.entry(server.address).or_default() += 1;
+        }
+    }
+    hosts.extend(servers.into_iter().filter(|(_, n)| n * 2 > n_nodes).map(|(server, _)| server));
+    hosts
 }
 
 /// The ranges of the nodes' pods and the addresses of Services.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{Network, PlaceId},
     packet::{FlowProtocol, IcmpError, Packet, TcpStep, Transport, Tuple},
-    trace::{BlockerKind, Disposition, Flow, Recipient, Rejection, Stage, Trace},
+    trace::{BlockerKind, Disposition, Flow, Recipient, Rejection, Size, Stage, Trace},
 };
 
 /// The port that the tracer's clients send from. No rule of a cluster names it.
@@ -98,6 +98,15 @@ impl Walker<'_> {
         }
     }
 
+    /// How long the packets of a flow are that does not leave that open, when they come from this address.
+    fn length(&self, flow: &Flow, source: IpAddr) -> Option<u32> {
+        match flow.size {
+            Size::Small => None,
+            Size::Bytes(size) => Some(size),
+            Size::Full => self.network.mtu_of(&flow.from, source),
+        }
+    }
+
     fn recipient(&self, taken: &Taken) -> (Recipient, IpAddr) {
         match taken {
             Taken::Local(taken) => {
@@ -126,8 +135,8 @@ impl Walker<'_> {
             destination: flow.to,
             ttl: self.default_ttl(origin, flow.is_ipv6())?,
             tos: 0,
-            length: flow.size.unwrap_or(small) + if flow.is_ipv6() && flow.size.is_none() { 20 } else { 0 },
-            dont_fragment: flow.size.is_some() || matches!(flow.protocol, FlowProtocol::Tcp(_)),
+            length: small + if flow.is_ipv6() { 20 } else { 0 },
+            dont_fragment: flow.size != Size::Small || matches!(flow.protocol, FlowProtocol::Tcp(_)),
             transport,
             mark: 0,
         };
@@ -148,6 +157,7 @@ impl Walker<'_> {
             return Err(self.stop(origin, element, BlockerKind::NoSource { link: String::new() }));
         };
         packet.source = source;
+        packet.length = self.length(flow, source).unwrap_or(packet.length);
         let text = packet.to_string();
         self.note(origin, Stage::Socket, None, || text);
         let landing = self.send_local(origin, packet.clone(), None)?;
@@ -205,7 +215,7 @@ impl Walker<'_> {
             destination: asked.destination,
             ttl: 64,
             tos: 0,
-            length: flow.size.unwrap_or(SMALL.0),
+            length: self.length(flow, asked.source).unwrap_or(SMALL.0),
             dont_fragment: true,
             transport: Transport::Tcp {
                 source_port: asked.source_port,

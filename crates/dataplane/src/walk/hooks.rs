@@ -297,6 +297,11 @@ impl Walker<'_> {
             NetdevHook::Egress => (Hook::Egress, None, Some(link)),
         };
         self.assume_missing(stack, Layer::Netdev, hook);
+        for (table, chain) in stack.ruleset.without_devices(hook) {
+            let element = Element::nft_chain(&stack.place, table.family.word(), &table.name, &chain.name);
+            let what = "a chain whose devices nft's listing does not say".to_owned();
+            self.assume(element, Unknown::NotModelled(what));
+        }
         let entries = stack.ruleset.hooks(Layer::Netdev, hook, Some(&link.name));
         self.frame_hook(place, stack, &entries, input, output, frame)
     }

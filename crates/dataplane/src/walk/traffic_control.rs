@@ -85,7 +85,10 @@ impl Walker<'_> {
                 TcAction::Mirror { .. } => {}
                 TcAction::Continue => return Ok(true),
                 TcAction::Pass => return Ok(false),
-                TcAction::Drop | TcAction::Redirect { .. } => {
+                TcAction::Redirect { .. } => {
+                    return Err(self.not_modelled(place, element, format!("tc action {action:?}")));
+                }
+                TcAction::Drop => {
                     self.note(place, Stage::TrafficControl, Some(element.clone()), || format!("{action:?}"));
                     return Err(self.stop(
                         place,

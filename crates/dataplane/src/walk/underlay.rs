@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::PlaceId,
     packet::{Arp, Packet},
-    trace::{BlockerKind, Stage},
+    trace::{BlockerKind, Stage, Unknown},
 };
 
 /// The station that hosts between the nodes ask and answer as.
@@ -90,6 +90,11 @@ impl Walker<'_> {
         if let Some(range) = network.underlay.cluster_range_of(packet.destination) {
             let place = self.left_by.unwrap_or(PlaceId(0));
             return Err(self.leaked(place, range, packet.destination));
+        }
+        if !network.underlay.is_believed_outside(packet.destination) {
+            let host = packet.destination.to_string();
+            let what = format!("whether {host} outside answers");
+            self.assume(Element::underlay([host]), Unknown::NotModelled(what));
         }
         Ok(Ok(Taken::Outside(packet)))
     }

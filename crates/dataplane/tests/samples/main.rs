@@ -222,7 +222,7 @@ fn every_promise_is_kept_and_nothing_is_unknown(name: &str) {
         net.namespaces = Observed::Known(BTreeMap::from([(0, Place::Node(node))]));
     }
     let network = Network::new(&snapshot);
-    let contract = contract(&snapshot, &network);
+    let contract = contract(&snapshot);
     assert!(contract.promises.len() > 100, "{}", contract.promises.len());
     let verification = verify(&network, &snapshot, &contract);
     let mut wrong = Vec::new();

@@ -1,8 +1,10 @@
 //! Addresses that the API server, flannel and the CNI plugin give.
 
-use hopwise_change::{Change, Controller};
+use std::net::IpAddr;
+
+use hopwise_change::{Change, Controller, RouteSpec, route_spec};
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{Element, NetNs, Place};
+use hopwise_snapshot::{Address, Element, NetNs, Place, Service, protocols};
 use ipnet::IpNet;
 
 use super::{Aspect, Basis, Deviation, Intent, nodes, pods};
@@ -28,6 +30,9 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             wanted(intent, &place, net, &bridge.name, bridge.addresses, Basis::Cni, found);
         }
     }
+    for (name, node) in nodes(intent.snapshot) {
+        strangers(intent, &Place::Node(name.clone()), &node.net, found);
+    }
     for (name, pod) in pods(intent.snapshot) {
         let place = Place::Pod(name.clone());
         wanted(intent, &place, &pod.net, "lo", loopback(&pod.net), Basis::Default, found);
@@ -35,6 +40,7 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         let (Some(cni), Some(env)) = (&intent.cni, intent.subnet_env(&pod.node)) else { continue };
         let network = cni.pod_network(env, &object.ips());
         wanted(intent, &place, &pod.net, &network.interface, network.addresses, Basis::Api, found);
+        strangers(intent, &place, &pod.net, found);
     }
 }
 
@@ -61,62 +67,128 @@ fn wanted(
     found: &mut Vec<Deviation>,
 ) {
     let (Some(addresses), Some(device)) = (net.addresses.known(), net.link(link)) else { return };
-    for address in expected {
-        let held = addresses.iter().find(|it| it.link == device.index && it.address.addr() == address.addr());
-        if held.is_some_and(|it| it.address == address && it.is_usable()) {
+    let held: Vec<&Address> = addresses.iter().filter(|it| it.link == device.index).collect();
+    // The API server, flannel and the CNI plugin give an interface one address a family; a person's may have more.
+    let has_only_these = basis != Basis::Default && !intent.uplinks.values().any(|it| it.name == link);
+    for is_ipv6 in [false, true] {
+        // An interface that is switched off loses its IPv6 addresses: that is no fault of its own.
+        if is_ipv6 && !device.is_up() {
             continue;
         }
-        let mut actions = Vec::new();
-        let verify = format!("ip addr show dev {link}");
-        if let Some(held) = held {
-            let change =
-                Change::AddressRemoved { place: place.clone(), link: link.to_owned(), address: held.address };
-            actions.push(Action::change(change, intent.snapshot, Risk::Disruptive, &*verify));
+        let expected: Vec<IpNet> =
+            expected.iter().copied().filter(|it| it.addr().is_ipv6() == is_ipv6).collect();
+        let is_there = |wanted: &IpNet| held.iter().any(|it| it.address == *wanted && it.is_usable());
+        let missing: Vec<IpNet> = expected.iter().copied().filter(|it| !is_there(it)).collect();
+        let is_wrong = |it: &&&Address| {
+            let own = it.address;
+            own.addr().is_ipv6() == is_ipv6
+                && it.scope == 0
+                && !expected.contains(&own)
+                && (expected.iter().any(|it| it.addr() == own.addr())
+                    || (has_only_these && !expected.is_empty())
+                    || is_foreign(intent, place, link, own.addr()))
+        };
+        let wrong: Vec<IpNet> = held.iter().filter(is_wrong).map(|it| it.address).collect();
+        if missing.is_empty() && wrong.is_empty() {
+            continue;
         }
-        let change = Change::AddressAdded { place: place.clone(), link: link.to_owned(), address };
-        actions.push(Action::change(change, intent.snapshot, Risk::Additive, verify));
-        found.push(Deviation {
-            element: Element::address(place, link, &address),
-            place: place.clone(),
-            aspect: Aspect::Address,
-            observed: held.map_or_else(|| "missing".to_owned(), |it| it.address.to_string()),
-            expected: address.to_string(),
-            basis,
-            source: "ip addr".to_owned(),
-            repair: Repair { actions },
-        });
+        found.push(deviation(intent, place, net, link, &missing, &wrong, basis));
     }
-    strangers(intent, place, link, addresses, device.index, found);
 }
 
-/// Addresses that belong to another place by the API server's objects.
-fn strangers(
+/// What is missing and what is too much on an interface: one change put both wrong.
+fn deviation(
     intent: &Intent<'_>,
     place: &Place,
+    net: &NetNs,
     link: &str,
-    addresses: &[hopwise_snapshot::Address],
-    index: hopwise_snapshot::IfIndex,
-    found: &mut Vec<Deviation>,
-) {
-    for held in addresses.iter().filter(|it| it.link == index && !it.address.addr().is_loopback()) {
-        let Some(owner) = owner_of(intent, held.address.addr()).filter(|it| it != place) else { continue };
-        let change =
-            Change::AddressRemoved { place: place.clone(), link: link.to_owned(), address: held.address };
-        let verify = format!("ip addr show dev {link}");
-        found.push(Deviation {
-            element: Element::address(place, link, &held.address),
-            place: place.clone(),
-            aspect: Aspect::Address,
-            observed: format!("{} held here", held.address),
-            expected: format!("held by {owner} alone"),
-            basis: Basis::Api,
-            source: "ip addr".to_owned(),
-            repair: Repair::one(Action::change(change, intent.snapshot, Risk::Disruptive, verify)),
-        });
+    missing: &[IpNet],
+    wrong: &[IpNet],
+    basis: Basis,
+) -> Deviation {
+    let verify = format!("ip addr show dev {link}");
+    let mut actions = Vec::new();
+    let mut add = |change: Change, risk: Risk| {
+        actions.push(Action::change(change, intent.snapshot, risk, &*verify));
+    };
+    for address in wrong {
+        let (place, link) = (place.clone(), link.to_owned());
+        add(Change::AddressRemoved { place, link, address: *address }, Risk::Disruptive);
+    }
+    for address in missing {
+        let (place, link) = (place.clone(), link.to_owned());
+        add(Change::AddressAdded { place, link, address: *address }, Risk::Additive);
+    }
+    // With an interface's last address go the routes over it.
+    if !wrong.is_empty() {
+        for route in routes_over(net, link, wrong[0].addr().is_ipv6()) {
+            add(Change::RouteReplaced { place: place.clone(), route }, Risk::Additive);
+        }
+    }
+    let list = |all: &[IpNet]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (observed, expected) = match (missing, wrong) {
+        (missing, []) => ("missing".to_owned(), list(missing)),
+        ([], wrong) => (list(wrong), "no such address".to_owned()),
+        (missing, wrong) => (list(wrong), list(missing)),
+    };
+    Deviation {
+        element: Element::address(place, link, missing.first().unwrap_or_else(|| &wrong[0])),
+        place: place.clone(),
+        aspect: Aspect::Address,
+        observed,
+        expected,
+        basis,
+        source: "ip addr".to_owned(),
+        repair: Repair { actions },
     }
 }
 
-fn owner_of(intent: &Intent<'_>, address: std::net::IpAddr) -> Option<Place> {
+/// The routes over an interface that its addresses do not bring.
+fn routes_over(net: &NetNs, link: &str, is_ipv6: bool) -> Vec<RouteSpec> {
+    let Some(index) = net.link(link).map(|it| it.index) else { return Vec::new() };
+    let routes = net.routes.known().into_iter().flatten();
+    let own = routes.filter(|it| {
+        it.protocol != protocols::KERNEL
+            && it.destination.addr().is_ipv6() == is_ipv6
+            && it.next_hops.iter().any(|hop| hop.link == Some(index))
+    });
+    own.map(|it| route_spec(net, it)).collect()
+}
+
+/// Interfaces that nobody of the cluster gives addresses to, holding some that are another's.
+fn strangers(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut Vec<Deviation>) {
+    let links = net.links.known().into_iter().flatten();
+    for link in links {
+        let held = net.addresses.known().into_iter().flatten().filter(|it| it.link == link.index);
+        for address in held.map(|it| it.address).filter(|it| is_foreign(intent, place, &link.name, it.addr()))
+        {
+            let is_said = found.iter().any(|it| {
+                it.aspect == Aspect::Address
+                    && it.place == *place
+                    && it.repair.changes().iter().any(
+                        |it| matches!(it, Change::AddressRemoved { address: said, .. } if *said == address),
+                    )
+            });
+            if !is_said {
+                found.push(deviation(intent, place, net, &link.name, &[], &[address], Basis::Api));
+            }
+        }
+    }
+}
+
+/// Does the address belong to another place, or to a Service? kube-proxy in mode IPVS holds those of Services on an
+/// interface of its own.
+fn is_foreign(intent: &Intent<'_>, place: &Place, link: &str, address: IpAddr) -> bool {
+    if address.is_loopback() {
+        return false;
+    }
+    let services = intent.snapshot.cluster.services.known().into_iter().flatten();
+    let is_services = services.flat_map(Service::cluster_ips).any(|it| it == address);
+    let is_others = owner_of(intent, address).is_some_and(|it| it != *place);
+    is_others || (is_services && link != "kube-ipvs0" && link != "nodelocaldns")
+}
+
+fn owner_of(intent: &Intent<'_>, address: IpAddr) -> Option<Place> {
     let cluster = &intent.snapshot.cluster;
     let mut all_pods = cluster.pods.known().into_iter().flatten();
     if let Some(pod) =

@@ -216,18 +216,15 @@ fn missing(
     found: &mut Vec<Deviation>,
 ) {
     let verify = format!("ip link show dev {name}");
-    let action = match (owner, place) {
+    let repair = match (owner, place) {
         (Some((node, controller)), _) => {
             let change = Change::Resynced { node: node.clone(), controller };
-            Action::change(change, intent.snapshot, Risk::Restart, verify)
+            Repair::one(Action::change(change, intent.snapshot, Risk::Restart, verify))
         }
-        (None, Place::Pod(pod)) => {
-            let told = format!("kubectl -n {} delete pod {}", pod.namespace, pod.name);
-            Action { risk: Risk::Restart, ..Action::told(Some(place.clone()), told, verify) }
-        }
+        (None, Place::Pod(pod)) => recreated(intent, [pod], &verify),
         (None, Place::Node(node)) => {
-            let told = format!("delete the pods of {node} one by one: the network plugin makes {name} anew");
-            Action { risk: Risk::Disruptive, ..Action::told(Some(place.clone()), told, verify) }
+            let of_node = pods(intent.snapshot).filter(|(_, pod)| pod.node == *node);
+            recreated(intent, of_node.map(|(name, _)| name), &verify)
         }
     };
     found.push(Deviation {
@@ -238,6 +235,14 @@ fn missing(
         expected: "present".to_owned(),
         basis,
         source: "ip link".to_owned(),
-        repair: Repair::one(action),
+        repair,
     });
+}
+
+fn recreated<'a>(intent: &Intent<'_>, pods: impl IntoIterator<Item = &'a PodName>, verify: &str) -> Repair {
+    let action = |pod: &PodName| {
+        let change = Change::PodRecreated { pod: pod.clone() };
+        Action::change(change, intent.snapshot, Risk::Restart, verify)
+    };
+    Repair { actions: pods.into_iter().map(action).collect() }
 }

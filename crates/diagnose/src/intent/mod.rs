@@ -21,7 +21,7 @@ mod twins;
 
 use std::collections::BTreeMap;
 
-use hopwise_change::{Controller, uplink};
+use hopwise_change::{Controller, flannel_delegate, uplink};
 use hopwise_controllers::{
     cni::FlannelDelegate,
     flannel::{FlannelConfig, NodeNetwork, SubnetEnv, Uplink, network},
@@ -148,8 +148,12 @@ pub(crate) struct Intent<'a> {
 
 impl<'a> Intent<'a> {
     pub(crate) fn new(snapshot: &'a Snapshot) -> Self {
-        let mut intent =
-            Self { snapshot, flannel: BTreeMap::new(), uplinks: BTreeMap::new(), cni: cni_config(snapshot) };
+        let mut intent = Self {
+            snapshot,
+            flannel: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
+            cni: flannel_delegate(snapshot),
+        };
         let config = match FlannelConfig::of_cluster(&snapshot.cluster) {
             Observed::Known(Ok(config)) => Some(config),
             _ => None,
@@ -208,20 +212,4 @@ fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (&PodName, &hopwise_snapsho
 fn uplink_of(snapshot: &Snapshot, name: &NodeName, node: &Node) -> Option<Uplink> {
     let internal: Vec<_> = snapshot.cluster.node(name)?.internal_ips().collect();
     uplink(&node.net, &internal).or_else(|| twins::uplink(snapshot, &internal))
-}
-
-/// How the CNI plugin makes pods: by the configuration on any node, for it is the same on all.
-fn cni_config(snapshot: &Snapshot) -> Option<FlannelDelegate> {
-    let from_cluster = ["kube-flannel", "kube-system"].into_iter().find_map(|namespace| {
-        let config = snapshot.cluster.config_map(namespace, "kube-flannel-cfg")?;
-        FlannelDelegate::parse(config.data.get("cni-conf.json")?).ok()
-    });
-    from_cluster.or_else(|| {
-        nodes(snapshot).find_map(|(_, node)| {
-            let mut files = node.files.iter().filter(|(path, _)| path.starts_with("/etc/cni/net.d/"));
-            files.find_map(|(_, file)| {
-                FlannelDelegate::parse(&String::from_utf8_lossy(file.known()?.content.bytes())).ok()
-            })
-        })
-    })
 }

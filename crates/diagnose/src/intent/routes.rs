@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 use hopwise_change::{Change, Controller, RouteSpec, route_spec};
 use hopwise_controllers::flannel::DeviceRoute;
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{Element, NetNs, NodeName, Place, Route, RouteKind, RoutingRule, RuleAction, tables};
+use hopwise_snapshot::{
+    Element, NetNs, NodeName, Place, Route, RouteKind, RoutingRule, RuleAction, protocols, tables,
+};
 use ipnet::IpNet;
 
 use super::{Aspect, Basis, Deviation, Intent, devices, nodes, pods, twins};
-
-/// The protocol number of routes that the kernel writes.
-const PROTOCOL_KERNEL: u8 = 2;
-/// The protocol number of routes from router advertisements.
-const PROTOCOL_RA: u8 = 9;
 
 pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
     for (name, node) in nodes(intent.snapshot) {
@@ -61,7 +58,7 @@ fn of_addresses(net: &NetNs) -> Vec<Wanted> {
             kind: RouteKind::Local,
             destination: IpNet::from(own),
             scope: scope(254),
-            protocol: PROTOCOL_KERNEL,
+            protocol: protocols::KERNEL,
             preferred_source: own.is_ipv4().then_some(own),
             ..RouteSpec::unicast(IpNet::from(own), None, &link.name)
         };
@@ -74,7 +71,7 @@ fn of_addresses(net: &NetNs) -> Vec<Wanted> {
             let prefix = address.address.trunc();
             let route = RouteSpec {
                 metric: if own.is_ipv4() { 0 } else { 256 },
-                protocol: PROTOCOL_KERNEL,
+                protocol: protocols::KERNEL,
                 preferred_source: own.is_ipv4().then_some(own),
                 ..RouteSpec::unicast(prefix, None, &link.name)
             };
@@ -190,7 +187,7 @@ fn strangers(
 ) {
     for route in routes {
         let is_wanted = wanted.iter().any(|(spec, _)| is_like(route, spec));
-        let is_kernels = route.protocol == PROTOCOL_KERNEL || route.protocol == PROTOCOL_RA;
+        let is_kernels = route.protocol == protocols::KERNEL || route.protocol == protocols::RA;
         let is_group = matches!(route.kind, RouteKind::Multicast | RouteKind::Broadcast | RouteKind::Anycast);
         if is_wanted || is_kernels || is_group || is_shared(intent, place, net, route) {
             continue;

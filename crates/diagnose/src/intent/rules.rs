@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_change::{Change, Controller};
+use hopwise_change::{Change, Controller, backend};
 use hopwise_controllers::{
     Family, Ruleset,
     flannel::{FlannelConfig, sync_flannel_iptables},
@@ -22,7 +22,7 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         let place = Place::Node(name.clone());
         for family in Family::ALL {
             let Some(expected) = expected(intent.snapshot, name, family) else { continue };
-            let tool = tool_of(&node.net, family);
+            let tool = backend(&node.net, family);
             let Some(actual) = actual(&node.net, tool) else { continue };
             compare(intent, name, &place, tool, &expected, &actual, found);
         }
@@ -47,22 +47,6 @@ pub(crate) fn expected(snapshot: &Snapshot, node: &NodeName, family: Family) -> 
         is_known = true;
     }
     is_known.then_some(rules)
-}
-
-/// The tool whose rules the cluster's controllers write: nf_tables, unless only the other back end holds theirs.
-pub(crate) fn tool_of(net: &NetNs, family: Family) -> &'static str {
-    let has = |text: &Observed<String>| text.known().is_some_and(|it| it.contains("KUBE-"));
-    let facts = &net.netfilter;
-    let (nft, legacy) = match family {
-        Family::V4 => (&facts.iptables_nft.ipv4, &facts.iptables_legacy.ipv4),
-        Family::V6 => (&facts.iptables_nft.ipv6, &facts.iptables_legacy.ipv6),
-    };
-    match (family, has(legacy) && !has(nft)) {
-        (Family::V4, false) => "iptables-nft",
-        (Family::V4, true) => "iptables-legacy",
-        (Family::V6, false) => "ip6tables-nft",
-        (Family::V6, true) => "ip6tables-legacy",
-    }
 }
 
 /// The rules that a tool shows; none where they were not read or cannot be.
@@ -103,6 +87,8 @@ pub(crate) fn owner(chain: &str, rule: &str) -> Option<Controller> {
 
 /// A rule of the cluster's that is missing.
 struct Missing<'r> {
+    /// Who would have written it.
+    owner: Controller,
     chain: &'r str,
     /// Its place in its chain, from 1.
     position: usize,
@@ -120,50 +106,74 @@ fn compare(
     actual: &Ruleset,
     found: &mut Vec<Deviation>,
 ) {
-    let mut missing: BTreeMap<(&str, Controller), Vec<Missing<'_>>> = BTreeMap::new();
-    let mut n_expected: BTreeMap<(&str, Controller), usize> = BTreeMap::new();
+    let mut missing: BTreeMap<&str, Vec<Missing<'_>>> = BTreeMap::new();
+    let mut n_expected: BTreeMap<&str, usize> = BTreeMap::new();
     for (table, chain, wanted) in expected.chains() {
         let held = actual.chain(table, chain);
         let held_rules: BTreeSet<&str> =
             held.into_iter().flat_map(|it| &it.rules).map(String::as_str).collect();
         for (at, rule) in wanted.rules.iter().enumerate() {
             let Some(owner) = owner(chain, rule) else { continue };
-            *n_expected.entry((table, owner)).or_default() += 1;
+            *n_expected.entry(table).or_default() += 1;
             if !held_rules.contains(rule.as_str()) {
-                let lost = Missing { chain, position: at + 1, rule, is_with_chain: held.is_none() };
-                missing.entry((table, owner)).or_default().push(lost);
+                let lost = Missing { owner, chain, position: at + 1, rule, is_with_chain: held.is_none() };
+                missing.entry(table).or_default().push(lost);
             }
         }
     }
-    for ((table, controller), lost) in missing {
-        let n_all = n_expected.get(&(table, controller)).copied().unwrap_or(0);
-        let is_emptied = lost.len() >= MANY || lost.iter().any(|it| it.is_with_chain);
-        let change = Change::Resynced { node: node.clone(), controller };
-        let action = |verify: String| Action::change(change.clone(), intent.snapshot, Risk::Restart, verify);
-        if is_emptied {
-            found.push(Deviation {
-                element: Element::iptables_table(place, tool, table),
-                place: place.clone(),
-                aspect: Aspect::OwnedTable,
-                observed: format!("{} of {n_all} rules of {controller} are missing", lost.len()),
-                expected: format!("{n_all} rules"),
-                basis: Basis::Controller(controller),
-                source: format!("{tool}-save -t {table}"),
-                repair: Repair::one(action(format!("{tool} -t {table} -S"))),
-            });
+    for (table, lost) in missing {
+        let n_all = n_expected.get(table).copied().unwrap_or(0);
+        if lost.len() >= MANY || lost.iter().any(|it| it.is_with_chain) {
+            found.push(emptied(intent, node, place, tool, table, &lost, n_all));
             continue;
         }
         for it in lost {
+            let verify = format!("{tool} -t {table} -S {}", it.chain);
             found.push(Deviation {
                 element: Element::iptables_rule(place, tool, table, it.chain, it.position),
                 place: place.clone(),
                 aspect: Aspect::OwnedRule,
                 observed: "missing".to_owned(),
                 expected: format!("-A {} {}", it.chain, it.rule),
-                basis: Basis::Controller(controller),
+                basis: Basis::Controller(it.owner),
                 source: format!("{tool}-save -t {table}"),
-                repair: Repair::one(action(format!("{tool} -t {table} -S {}", it.chain))),
+                repair: Repair::one(resync(intent, node, it.owner, verify)),
             });
         }
     }
+}
+
+/// A table that lost so much that it is at fault as a whole.
+fn emptied(
+    intent: &Intent<'_>,
+    node: &NodeName,
+    place: &Place,
+    tool: &str,
+    table: &str,
+    lost: &[Missing<'_>],
+    n_all: usize,
+) -> Deviation {
+    let owners: BTreeSet<Controller> = lost.iter().map(|it| it.owner).collect();
+    let names: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    let verify = format!("{tool} -t {table} -S");
+    let actions = owners.iter().map(|it| resync(intent, node, *it, verify.clone())).collect();
+    Deviation {
+        element: Element::iptables_table(place, tool, table),
+        place: place.clone(),
+        aspect: Aspect::OwnedTable,
+        observed: format!("{} of {n_all} rules of {} are missing", lost.len(), names.join(" and ")),
+        expected: format!("{n_all} rules"),
+        basis: Basis::Controller(lost[0].owner),
+        source: format!("{tool}-save -t {table}"),
+        repair: Repair { actions },
+    }
+}
+
+fn resync(intent: &Intent<'_>, node: &NodeName, controller: Controller, verify: String) -> Action {
+    Action::change(
+        Change::Resynced { node: node.clone(), controller },
+        intent.snapshot,
+        Risk::Restart,
+        verify,
+    )
 }

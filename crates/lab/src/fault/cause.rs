@@ -6,7 +6,7 @@ use super::{Action, FaultError};
 use crate::{
     LabError,
     layout::{App, Layout, NodeLayout, PodLayout, member_name},
-    network::{UNDERLAY_MTU, Wanted},
+    network::{Batch, UNDERLAY_MTU, Wanted, batch},
 };
 
 /// A cause of the catalogue that a lab can inject.
@@ -242,28 +242,25 @@ impl Scene<'_> {
     fn stale_fdb(&self) -> Result<Vec<Step>, LabError> {
         let other = self.other()?;
         let wanted = self.wanted()?;
-        let mut bridge = String::new();
-        for entry in wanted.flannel.fdb.iter().filter(|it| other.addresses.contains(&it.remote)) {
-            let nowhere = if entry.remote.is_ipv6() { "fd00:50::99" } else { "192.168.50.99" };
-            bridge.push_str(&format!(
-                "fdb replace {} dev {} dst {nowhere} self permanent\n",
-                entry.mac, entry.device
-            ));
-        }
+        let entries = wanted.flannel.fdb.iter().filter(|it| other.addresses.contains(&it.remote));
+        let lines = entries.map(|it| {
+            let nowhere = if it.remote.is_ipv6() { "fd00:50::99" } else { "192.168.50.99" };
+            format!("fdb replace {} dev {} dst {nowhere} self permanent\n", it.mac, it.device)
+        });
+        let bridge = lines.collect();
         Ok(vec![Step::Flannel { node: self.node.name.clone(), ip: String::new(), bridge }])
     }
 
     /// The same devices with another identifier, everything else as flannel makes it.
     fn other_vni(&self) -> Result<Vec<Step>, LabError> {
         let mut wanted = self.wanted()?;
-        let mut ip = String::new();
+        let names: Vec<String> = wanted.flannel.devices.iter().map(|it| it.name.clone()).collect();
         for device in &mut wanted.flannel.devices {
-            ip.push_str(&format!("link del {}\n", device.name));
             device.vni += 1;
         }
-        let text = |batch: crate::network::Batch| String::from_utf8_lossy(batch.as_bytes()).into_owned();
-        ip.push_str(&text(crate::network::batch::flannel(&wanted, |_| false)));
-        let bridge = text(crate::network::batch::flannel_fdb(&wanted));
+        let text = |batch: &Batch| String::from_utf8_lossy(batch.as_bytes()).into_owned();
+        let ip = text(&batch::deletions(&names)) + &text(&batch::flannel(&wanted, |_| false));
+        let bridge = text(&batch::flannel_fdb(&wanted));
         Ok(vec![Step::Flannel { node: self.node.name.clone(), ip, bridge }])
     }
 

@@ -29,16 +29,16 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// What a member has now.
     pub(super) fn of(member: &Member) -> Result<Self, LabError> {
-        let mut checkpoint = Self::default();
-        checkpoint.switches = inside(member, || {
+        let switches = inside(member, || {
             let mut switches = BTreeMap::new();
             read_switches(Path::new("/proc/sys/net"), &mut switches);
             Ok(switches)
         })?;
+        let mut files = BTreeMap::new();
         for directory in DIRECTORIES {
-            read_files(member, Path::new(directory), &mut checkpoint.files);
+            read_files(member, Path::new(directory), &mut files);
         }
-        Ok(checkpoint)
+        Ok(Self { switches, files })
     }
 
     /// Gives the member what it had. Twice, as some switches set others.

@@ -54,9 +54,9 @@ fn inject_one(lab: &Lab, fault: &Fault, steps: &[Step]) -> Result<(), LabError> 
     journal.entries.push(Entry { fault: fault.to_string(), undo: Vec::new() });
     for step in steps {
         let undo = undo(lab, step, &mut journal)?;
-        let Some(entry) = journal.entries.last_mut() else { continue };
-        if !entry.undo.contains(&undo) {
-            entry.undo.push(undo);
+        if let Some(entry) = journal.entries.last_mut() {
+            let new: Vec<Undo> = undo.into_iter().filter(|it| !entry.undo.contains(it)).collect();
+            entry.undo.extend(new);
         }
         journal.write(lab)?;
         take(lab, step)?;
@@ -65,25 +65,27 @@ fn inject_one(lab: &Lab, fault: &Fault, steps: &[Step]) -> Result<(), LabError> 
 }
 
 /// How a step will be taken back, from how things are now.
-fn undo(lab: &Lab, step: &Step, journal: &mut Journal) -> Result<Undo, LabError> {
+fn undo(lab: &Lab, step: &Step, journal: &mut Journal) -> Result<Vec<Undo>, LabError> {
     Ok(match step {
-        Step::Restart(pod) => Undo::Restart(pod.clone()),
-        Step::Flannel { node, .. } => Undo::Flannel { node: node.clone() },
+        Step::Restart(pod) => vec![Undo::Restart(pod.clone())],
+        Step::Flannel { node, .. } => vec![Undo::Flannel { node: node.clone() }],
         Step::Act { member, action } => {
             let at = lab.member(member)?;
             let member = member.clone();
             match action {
                 Action::Sysctl { key, .. } => {
-                    Undo::Sysctl { member, key: key.clone(), value: checkpoint::switch(at, key)? }
+                    vec![Undo::Sysctl { member, key: key.clone(), value: checkpoint::switch(at, key)? }]
                 }
                 Action::Write { path, .. } | Action::Remove { path } => {
-                    Undo::File { member, path: path.clone(), content: checkpoint::file(at, path)? }
+                    vec![Undo::File { member, path: path.clone(), content: checkpoint::file(at, path)? }]
                 }
                 Action::Command(_) => {
+                    let mut undo = vec![Undo::Rebuild { member: member.clone() }];
                     if !journal.checkpoints.contains_key(&member) {
                         journal.checkpoints.insert(member.clone(), Checkpoint::of(at)?);
+                        undo.insert(0, Undo::Checkpoint { member });
                     }
-                    Undo::Rebuild { member }
+                    undo
                 }
             }
         }

@@ -30,7 +30,12 @@ pub(super) enum Undo {
         /// What was in it.
         content: Option<Vec<u8>>,
     },
-    /// Build the member's network anew, and give it the switches and files of the journal's checkpoint.
+    /// Give the member the switches and files of its checkpoint, which was made at this time.
+    Checkpoint {
+        /// The member.
+        member: String,
+    },
+    /// Build the member's network anew.
     Rebuild {
         /// The member.
         member: String,

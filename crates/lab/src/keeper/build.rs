@@ -15,7 +15,7 @@ use crate::{
     lab::MemberKind,
     layout::{NodeLayout, member_name},
     member::{
-        and_end,
+        NodeCommand, and_end,
         report::{Event, Report, Reporter},
         run_fabric, run_node, run_outside,
     },
@@ -40,6 +40,9 @@ impl Keeper {
         self.build_underlay()?;
         say(line, "building nodes and pods")?;
         self.build_nodes()?;
+        for node in self.layout.nodes.clone() {
+            self.command(&node.name, &NodeCommand::StartContainers)?;
+        }
         gate.write_all(b"+").map_err(|source| failed("open the gate", OUTSIDE, source))?;
         say(line, "writing rules")?;
         self.write_rules()?;
@@ -148,6 +151,9 @@ impl Keeper {
                 self.reports.next().map_err(|source| failed("read reports", "the keeper", source))?;
             let Some(Report { member, event }) = report else { return Ok(()) };
             match event {
+                Event::SandboxEnded => {
+                    return Err(LabError::Keeper(format!("the sandbox of {member} ended")));
+                }
                 Event::Failed { message } => {
                     return Err(LabError::Keeper(format!("{member} could not be made: {message}")));
                 }
@@ -265,7 +271,7 @@ impl Keeper {
             // kube-proxy keeps both families on a cluster with one, too.
             for family in hopwise_controllers::Family::ALL {
                 let mut rules = hopwise_controllers::Ruleset::default();
-                wanted.sync_kubelet(family, &mut rules);
+                hopwise_controllers::kubelet::sync_kubelet_iptables(family, &mut rules);
                 wanted.sync_kube_proxy(family, &mut rules)?;
                 wanted.sync_flannel(family, &mut rules)?;
                 all.push((family, rules));

@@ -21,13 +21,14 @@ use crate::{
 };
 
 /// How long the requests of a run are remembered.
-const MEMORY: Duration = Duration::from_secs(120);
+const MEMORY: Duration = Duration::from_mins(2);
 
 /// The sockets, and what they saw.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     sockets: Vec<Ear>,
     runs: BTreeMap<u64, (Instant, Vec<Echo>)>,
+    n_runs: u64,
 }
 
 #[derive(Debug)]
@@ -78,6 +79,12 @@ impl Recorder {
                 run.1.push(Echo { probe: mark.probe, member: spelled(&ear.member), source });
             }
         }
+    }
+
+    /// The number of a new run.
+    pub(super) fn begin_run(&mut self) -> u64 {
+        self.n_runs += 1;
+        self.n_runs
     }
 
     /// The requests of a run, each once.

@@ -24,7 +24,8 @@ use std::{
 use hopwise_sys::{
     namespace::{NamespaceKind, become_root_of_user_namespace, may_make_namespaces, unshare},
     process::{
-        ChildWatch, Forked, fork_as_init_once, leave_session, let_go_of_standard_files, own_number, set_name,
+        ChildWatch, Forked, end_all_others, fork_as_init_once, leave_session, let_go_of_standard_files,
+        own_number, set_name,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -60,9 +61,12 @@ pub(crate) enum Progress {
     Step(String),
     /// The lab is there.
     Ready,
-    /// It cannot be built, and nothing of it is left.
+    /// It cannot be built, and no process of it is left but the keeper, which ends.
     Failed(String),
 }
+
+/// The name of a keeper's process.
+pub(crate) const KEEPER_NAME: &str = "hopwise-lab";
 
 /// What a program that can be a keeper does when it is started as one.
 ///
@@ -89,10 +93,10 @@ fn prepare() -> io::Result<()> {
     match first_process() {
         Ok(Forked::Parent(_)) => Ok(()),
         Ok(Forked::Child) => {
-            set_name("hopwise-lab")?;
+            set_name(KEEPER_NAME)?;
             serve_order(&order, line, claim)
         }
-        Err(error) => give_up(&order, &line, &error),
+        Err(error) => give_up(&line, &error),
     }
 }
 
@@ -119,18 +123,31 @@ fn serve_order(order: &Order, line: UnixStream, claim: File) -> io::Result<()> {
             drop(line);
             keeper.serve()
         }
-        Err(error) => give_up(order, &line, &error),
+        Err(error) => give_up(&line, &error),
     }
 }
 
-/// Leaves nothing behind and says why. The end of this process ends all members.
-fn give_up(order: &Order, line: &UnixStream, error: &LabError) -> io::Result<()> {
-    let name: LabName = order.name.parse().map_err(io::Error::other)?;
+/// Ends all members and says why.
+///
+/// The files stay, for `up`, or where that is gone for `down` or the next `up`: as long as they are there it can be
+/// told by their lock when the last process has ended.
+fn give_up(line: &UnixStream, error: &LabError) -> io::Result<()> {
     log(&chain(error));
-    if let Err(error) = order.labs.lab(&name).remove() {
-        log(&chain(&error));
+    end_members();
+    match send(&mut &*line, &Progress::Failed(chain(error))) {
+        Err(_) if matches!(error, LabError::Abandoned) => Ok(()),
+        sent => sent,
     }
-    send(&mut &*line, &Progress::Failed(chain(error)))
+}
+
+/// Ends all members.
+fn end_members() {
+    // Before it is the first process of its namespace, the keeper has none.
+    if let Err(error) = end_all_others()
+        && error.kind() != io::ErrorKind::PermissionDenied
+    {
+        log(&format!("cannot end the members: {error}"));
+    }
 }
 
 /// Writes a line to the keeper's log.

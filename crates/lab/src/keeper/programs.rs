@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopwise_controllers::{Family, Ruleset, flannel::SubnetEnv};
+use hopwise_controllers::{Family, Ruleset, flannel::SubnetEnv, kubelet::sync_kubelet_iptables};
 use hopwise_snapshot::{Cluster, Place, PodName};
 use hopwise_sys::process::poll;
 use serde_json::Value;
@@ -44,7 +44,7 @@ impl Keeper {
         let name = node.name.as_str();
         match controller {
             Controller::Kubelet => rules::sync(name, pid, &Family::ALL, |family, rules| {
-                wanted.sync_kubelet(family, rules);
+                sync_kubelet_iptables(family, rules);
                 Ok(())
             }),
             Controller::KubeProxy => {
@@ -55,34 +55,8 @@ impl Keeper {
                 })?;
                 rules::sync(name, pid, &Family::ALL, |family, rules| wanted.sync_kube_proxy(family, rules))
             }
-            Controller::Flannel => self.start_flannel(node, &wanted, pid),
+            Controller::Flannel => start_flannel(name, &wanted, pid),
         }
-    }
-
-    fn start_flannel(&self, node: &NodeLayout, wanted: &Wanted<'_>, pid: u32) -> Result<(), LabError> {
-        let name = node.name.as_str();
-        let links = links(name, pid)?;
-        let mut gone = Vec::new();
-        for device in &wanted.flannel.devices {
-            let found = links.iter().find(|it| it["ifname"] == device.name.as_str());
-            if let Some(found) = found
-                && !is_same_device(found, device)
-            {
-                gone.push(device.name.clone());
-            }
-        }
-        run_all(&[Job::ip(name, pid, &batch::deletions(&gone))])?;
-        let has_device =
-            |it: &str| links.iter().any(|link| link["ifname"] == it) && !gone.iter().any(|gone| gone == it);
-        run_all(&[Job::ip(name, pid, &batch::flannel(wanted, has_device))])?;
-        run_all(&[Job::bridge(name, pid, &batch::flannel_fdb(wanted))])?;
-        rules::sync(name, pid, &Family::ALL, |family, rules| wanted.sync_flannel(family, rules))?;
-        let path = super::member_path(pid, SubnetEnv::PATH);
-        let written = path
-            .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
-            .and_then(|()| std::fs::write(&path, wanted.flannel.subnet_env.to_string()));
-        written.map_err(|source| LabError::Write { path, source })
     }
 
     /// Starts those programs of a node that have ended.
@@ -106,13 +80,14 @@ impl Keeper {
         let (node, pod) = (node.clone(), pod.clone());
         // A network namespace dies some time after its last process; until then the cable's other end has the name.
         let node_pid = self.pid_of(&node.name)?;
-        drop(run_all(&[Job::ip(&node.name, node_pid, &batch::deletions(&[pod.veth.clone()]))]));
+        drop(run_all(&[Job::ip(&node.name, node_pid, &batch::deletions(std::slice::from_ref(&pod.veth)))]));
         self.listening.remove(&member);
         self.unready.retain(|it| it != name);
         let old_pid = self.members.get(&member).map(|it| it.pid);
         self.command(&node.name, &NodeCommand::RestartPod(name.clone()))?;
         self.wait_until(|it| it.members.get(&member).map(|it| it.pid) != old_pid, &member, "come up")?;
         self.build_pods(&node, &[&pod])?;
+        self.command(&node.name, &NodeCommand::StartContainers)?;
         let pid = self.pid_of(&member)?;
         self.recorder.listen_in([(member.as_str(), pid)].into_iter())?;
         self.wait_until(
@@ -146,7 +121,7 @@ impl Keeper {
         inside(&node.name, node_pid, || sysctl::apply(&settings))
     }
 
-    fn command(&self, node: &str, command: &NodeCommand) -> Result<(), LabError> {
+    pub(super) fn command(&self, node: &str, command: &NodeCommand) -> Result<(), LabError> {
         let line = self.nodes.get(node).ok_or_else(|| LabError::Keeper(format!("no node {node}")))?;
         let told = send(&mut &*line, command).and_then(|()| {
             line.set_read_timeout(Some(PATIENCE))?;
@@ -253,6 +228,32 @@ impl Keeper {
             rules::sync(&node.name, pid, &Family::ALL, |family, rules| wanted.sync_kube_proxy(family, rules))
         })
     }
+}
+
+/// flannel's devices, routes, table entries, rules and file.
+fn start_flannel(name: &str, wanted: &Wanted<'_>, pid: u32) -> Result<(), LabError> {
+    let links = links(name, pid)?;
+    let mut gone = Vec::new();
+    for device in &wanted.flannel.devices {
+        let found = links.iter().find(|it| it["ifname"] == device.name.as_str());
+        if let Some(found) = found
+            && !is_same_device(found, device)
+        {
+            gone.push(device.name.clone());
+        }
+    }
+    run_all(&[Job::ip(name, pid, &batch::deletions(&gone))])?;
+    let has_device =
+        |it: &str| links.iter().any(|link| link["ifname"] == it) && !gone.iter().any(|gone| gone == it);
+    run_all(&[Job::ip(name, pid, &batch::flannel(wanted, has_device))])?;
+    run_all(&[Job::bridge(name, pid, &batch::flannel_fdb(wanted))])?;
+    rules::sync(name, pid, &Family::ALL, |family, rules| wanted.sync_flannel(family, rules))?;
+    let path = super::member_path(pid, SubnetEnv::PATH);
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&path, wanted.flannel.subnet_env.to_string()));
+    written.map_err(|source| LabError::Write { path, source })
 }
 
 /// The interfaces of a member as `ip -j -d link` prints them.

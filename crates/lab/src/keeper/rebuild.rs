@@ -76,8 +76,8 @@ impl Keeper {
         let names: Vec<String> = names.map(str::to_owned).collect();
         // The end of one may be the end of another: a veth takes its peer along. What is left then is an error.
         drop(run_all(&[forced(Job::ip(member, pid, &batch::deletions(&names)), "-4")]));
-        for family in ["-4", "-6"] {
-            drop(run_all(&[forced(Job::ip(member, pid, &batch::emptying()), family)]));
+        for (family, is_v6) in [("-4", false), ("-6", true)] {
+            drop(run_all(&[forced(Job::ip(member, pid, &batch::emptying(is_v6)), family)]));
         }
         run_all(&[job("nft", member, pid, &["flush", "ruleset"])])?;
         for (program, tables) in

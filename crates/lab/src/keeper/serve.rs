@@ -21,7 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Keeper {
-    /// Serves until the lab is taken down, and then removes its files.
+    /// Serves until the lab is taken down. Its files are for whoever asked for that.
     pub(super) fn serve(&mut self) -> io::Result<()> {
         loop {
             let mut files = vec![self.control.as_fd(), self.reports.line.as_fd(), self.children.as_fd()];
@@ -66,7 +66,8 @@ impl Keeper {
 
     fn execute(&mut self, request: Request) -> Result<Response, LabError> {
         match request {
-            Request::Down => self.directory.remove()?,
+            Request::Down => super::end_members(),
+            Request::BeginRun => return Ok(Response::Run(self.recorder.begin_run())),
             Request::Echoes { run } => return Ok(Response::Echoes(self.recorder.run(run))),
             Request::Sync { controller, node } => self.start_controller(controller, &node)?,
             Request::RestartPod(pod) => self.restart_pod(&pod)?,
@@ -97,6 +98,14 @@ impl Keeper {
         match event {
             Event::Up { pid, lacks } => self.is_up(member, pid, lacks),
             Event::Failed { message } => log(&format!("{member} failed: {message}")),
+            Event::SandboxEnded => {
+                log(&format!("the sandbox of {member} ended"));
+                self.listening.remove(&member);
+                if let Some(pod) = pod {
+                    // kubelet makes it anew at once.
+                    self.restart_pod(&pod)?;
+                }
+            }
             Event::Gone { program } => {
                 log(&format!("{program} of {member} ended"));
                 self.listening.entry(member).or_default().retain(|it| *it != program);

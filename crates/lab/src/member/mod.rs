@@ -53,14 +53,16 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Puts the calling process into namespaces of its own with the files of `tree`, and tells the keeper.
-    fn settle(&self, reporter: &Reporter, name: &str, tree: &Tree) -> io::Result<()> {
+    /// Puts the calling process into namespaces of its own with the files of `tree`, tells the keeper, and returns the
+    /// process's number as whoever made the lab counts.
+    fn settle(&self, reporter: &Reporter, name: &str, tree: &Tree) -> io::Result<u32> {
         use NamespaceKind::{Ipc, Mount, Net, Uts};
         unshare(&[Mount, Net, Uts, Ipc])?;
         set_host_name(name)?;
         let lacks = furnish(tree)?;
-        reporter.tell(Event::Up { pid: own_number(&open_directory(&self.proc))?, lacks });
-        Ok(())
+        let pid = own_number(&open_directory(&self.proc))?;
+        reporter.tell(Event::Up { pid, lacks });
+        Ok(pid)
     }
 }
 

@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, PipeWriter, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
 };
 
-use hopwise_snapshot::PodName;
+use hopwise_snapshot::{Place, PodName};
 use hopwise_sys::{
     mount,
     namespace::NamespaceKind,
@@ -21,6 +21,7 @@ use tokio::task::spawn_local;
 use super::{
     Common, and_end,
     node_files::node_files,
+    open_directory,
     pod::{PodStart, run_pod},
     report::{Event, Reporter},
     responder::{listen_at, listen_everywhere, serve_tcp},
@@ -32,8 +33,10 @@ use crate::layout::{NodeLayout, PodLayout, member_name};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum NodeCommand {
-    /// End a pod and start it anew, with new namespaces and new copies of the node's files.
+    /// End a pod and make its sandbox anew, with new copies of the node's files.
     RestartPod(PodName),
+    /// Start the containers of pods whose sandboxes have waited for their networks.
+    StartContainers,
     /// Start those of the node's own programs that have ended.
     StartPrograms,
 }
@@ -77,11 +80,12 @@ pub(crate) fn run_node(
     common.settle(reporter, &node.name, &node_files(common, node)?)?;
     let mut running = Node {
         common,
-        node,
+        layout: node,
         reporter,
         children: ChildWatch::new()?,
         programs: BTreeMap::new(),
         pods: BTreeMap::new(),
+        waiting: BTreeMap::new(),
     };
     running.start_programs()?;
     for pod in &node.pods {
@@ -92,13 +96,15 @@ pub(crate) fn run_node(
 
 struct Node<'a> {
     common: &'a Common,
-    node: &'a NodeLayout,
+    layout: &'a NodeLayout,
     reporter: &'a Reporter,
     children: ChildWatch,
     /// Programs that run, by name, with their numbers.
     programs: BTreeMap<&'static str, u32>,
     /// Pods that run, with the numbers of their first processes.
     pods: BTreeMap<PodName, u32>,
+    /// Pods whose containers have not been started yet: each waits for a byte.
+    waiting: BTreeMap<PodName, PipeWriter>,
 }
 
 impl Node<'_> {
@@ -124,8 +130,15 @@ impl Node<'_> {
     fn execute(&mut self, command: NodeCommand) -> io::Result<()> {
         match command {
             NodeCommand::StartPrograms => self.start_programs(),
+            NodeCommand::StartContainers => {
+                for gate in std::mem::take(&mut self.waiting).values_mut() {
+                    // Whose pod has ended meanwhile is made anew, and waits again.
+                    drop(gate.write_all(b"+"));
+                }
+                Ok(())
+            }
             NodeCommand::RestartPod(name) => {
-                let pod = self.node.pods.iter().find(|it| it.name == name);
+                let pod = self.layout.pods.iter().find(|it| it.name == name);
                 let pod = pod.ok_or_else(|| io::Error::other(format!("no pod {name} on this node")))?;
                 self.stop_pod(pod)?;
                 self.start_pod(pod)
@@ -138,9 +151,8 @@ impl Node<'_> {
         loop {
             match reap(false) {
                 Ok(Some((pid, _))) => self.is_gone(pid),
-                Ok(None) => return Ok(()),
                 // ECHILD: all are gone.
-                Err(_) => return Ok(()),
+                Ok(None) | Err(_) => return Ok(()),
             }
         }
     }
@@ -151,15 +163,22 @@ impl Node<'_> {
             self.programs.remove(program);
             self.reporter.tell(Event::Gone { program: program.to_owned() });
         }
-        self.pods.retain(|_, it| *it != pid);
+        let pod = self.pods.iter().find(|(_, it)| **it == pid).map(|(name, _)| name.clone());
+        if let Some(pod) = pod {
+            self.pods.remove(&pod);
+            // A line that cannot be copied is no reason to end a node.
+            if let Ok(reporter) = self.reporter.of(member_name(&Place::Pod(pod))) {
+                reporter.tell(Event::SandboxEnded);
+            }
+        }
     }
 
     fn start_programs(&mut self) -> io::Result<()> {
-        for program in programs_of(self.node) {
+        for program in programs_of(self.layout) {
             if self.programs.contains_key(program.name) {
                 continue;
             }
-            let who = format!("node/{}", self.node.name);
+            let who = format!("node/{}", self.layout.name);
             let reporter = self.reporter;
             let work = || run_local(run_program(program, who, reporter));
             self.programs.insert(program.name, start(program.name, reporter, work)?);
@@ -168,24 +187,27 @@ impl Node<'_> {
     }
 
     fn start_pod(&mut self, pod: &PodLayout) -> io::Result<()> {
-        let start = PodStart::on_node(self.common, self.node, pod)?;
-        let reporter = self.reporter.of(member_name(&hopwise_snapshot::Place::Pod(pod.name.clone())))?;
+        let start = PodStart::on_node(self.common, self.layout, pod)?;
+        let reporter = self.reporter.of(member_name(&Place::Pod(pod.name.clone())))?;
         let (mut is_up, up) = io::pipe()?;
+        let (gate, opener) = io::pipe()?;
         let pid = match fork_as_init()? {
             Forked::Parent(pid) => pid,
             Forked::Child => and_end(&reporter, || {
                 ChildWatch::forget()?;
                 drop(is_up);
-                run_pod(self.common, pod, &reporter, start, up)
+                run_pod(self.common, pod, &reporter, start, (up, gate))
             }),
         };
         drop(up);
         self.pods.insert(pod.name.clone(), pid);
-        let mut byte = [0];
-        if is_up.read(&mut byte)? == 0 {
-            return Err(io::Error::other(format!("the sandbox of {} could not be made", pod.name)));
-        }
-        show_namespace(pid, &netns_path(pod))
+        self.waiting.insert(pod.name.clone(), opener);
+        let mut number = [0; 4];
+        is_up
+            .read_exact(&mut number)
+            .map_err(|_| io::Error::other(format!("the sandbox of {} could not be made", pod.name)))?;
+        let namespace = format!("{}/ns/{}", u32::from_ne_bytes(number), NamespaceKind::Net.file_name());
+        show_namespace(&open_directory(&self.common.proc).join(namespace), &netns_path(pod))
     }
 
     fn stop_pod(&mut self, pod: &PodLayout) -> io::Result<()> {
@@ -221,7 +243,7 @@ fn netns_path(pod: &PodLayout) -> PathBuf {
 }
 
 /// Shows a pod's network namespace in the node's `/run/netns`, as the container runtime does.
-fn show_namespace(pid: u32, path: &Path) -> io::Result<()> {
+fn show_namespace(namespace: &Path, path: &Path) -> io::Result<()> {
     File::create(path)?;
-    mount::bind(Path::new(&format!("/proc/{pid}/ns/{}", NamespaceKind::Net.file_name())), path)
+    mount::bind(namespace, path)
 }

@@ -103,8 +103,6 @@ fn hosts(layout: &Layout, node: &NodeLayout) -> String {
     text.push_str(
         "::1     localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n\n",
     );
-    for node in &layout.nodes {
-        text.push_str(&format!("{}\t{}\n", node.addresses[0], node.name));
-    }
+    text.extend(layout.nodes.iter().map(|it| format!("{}\t{}\n", it.addresses[0], it.name)));
     text
 }

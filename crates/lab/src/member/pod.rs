@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    io::{PipeWriter, Write},
+    io::{PipeReader, PipeWriter, Read, Write},
     net::IpAddr,
     path::Path,
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use tokio::task::spawn_local;
 
 use super::{
     Common,
-    dns::{Dns, Forward, Objects, Scope, serve},
+    dns::{Dns, Forward, LoopGuard, Objects, Scope, ask_oneself, serve},
     files::Tree,
     log::Log,
     node_files::NSSWITCH,
@@ -30,6 +30,7 @@ use crate::{
     layout::{App, NodeLayout, PodLayout},
     network::kubelet_config,
     objects::ObjectStore,
+    random,
 };
 
 /// What a pod gets from its node when it starts.
@@ -58,18 +59,21 @@ impl PodStart {
     }
 }
 
-/// The first process of a pod, in place of the pause container. `up` gets a byte once its namespaces are there.
+/// The first process of a pod, in place of the pause container. `up` gets its number, as
+/// whoever made the lab counts, once its namespaces are there. Its container is started when a byte comes through `gate`:
+/// a pod has its network before anything runs in it.
 pub(super) fn run_pod(
     common: &Common,
     pod: &PodLayout,
     reporter: &Reporter,
     start: PodStart,
-    mut up: PipeWriter,
+    (mut up, mut gate): (PipeWriter, PipeReader),
 ) -> io::Result<()> {
     set_name("pause")?;
-    common.settle(reporter, &pod.name.name, &pod_files(pod, &start))?;
-    up.write_all(b"+")?;
+    let number = common.settle(reporter, &pod.name.name, &pod_files(pod, &start))?;
+    up.write_all(&number.to_ne_bytes())?;
     drop(up);
+    gate.read_exact(&mut [0])?;
     let container = Container { common, pod, reporter, logs: start.logs };
     container.keep_running()
 }
@@ -86,8 +90,8 @@ impl Container<'_> {
     /// (kubelet 1.34, `pkg/kubelet/kubelet.go`, `backOffPeriod`, `MaxContainerBackOff`).
     fn keep_running(&self) -> io::Result<()> {
         const FIRST: Duration = Duration::from_secs(10);
-        const LONGEST: Duration = Duration::from_secs(300);
-        const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+        const LONGEST: Duration = Duration::from_mins(5);
+        const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
         let mut children = ChildWatch::new()?;
         let mut back_off = FIRST;
         for n_restarts in 0.. {
@@ -147,6 +151,8 @@ impl Container<'_> {
             log.line(line);
         }
         let objects = Objects::new(open_directory(&self.common.objects));
+        let number = || random::number().map_err(|error| io::Error::other(chain(&error)));
+        let guard = LoopGuard::new([number()?, number()?]);
         run_local(async {
             let udp = vec![datagrams_everywhere(53)?];
             let tcp = vec![listen_everywhere(53)?];
@@ -155,7 +161,8 @@ impl Container<'_> {
                 spawn_local(serve_tcp(listen_everywhere(port)?, who.as_str().into()));
             }
             self.reporter.tell(Event::Listening { program: self.program().to_owned() });
-            serve(Dns { who, scope: Scope::Cluster { objects, forward, log } }, udp, tcp).await
+            spawn_local(ask_oneself(guard.question()?));
+            serve(Dns { who, scope: Scope::Cluster { objects, forward, guard, log } }, udp, tcp).await
         })
     }
 }
@@ -205,7 +212,6 @@ mod tests {
     use crate::{
         layout::{Layout, Shape},
         objects::{Maker, kubelet_configuration},
-        random,
     };
 
     #[test]

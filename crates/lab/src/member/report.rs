@@ -34,6 +34,8 @@ pub(crate) enum Event {
         /// How long until then, in seconds.
         back_off: u64,
     },
+    /// A pod's first process has ended, and all of the pod with it.
+    SandboxEnded,
     /// It cannot be.
     Failed {
         /// Why.

@@ -225,23 +225,25 @@ pub(crate) fn deletions(names: &[String]) -> Batch {
 }
 
 /// Takes away what is left of a network without interfaces, and gives it the routing rules that it was born with.
-/// For `ip -force`, with `-4` and with `-6`: not every line succeeds in every state, and none needs to.
-pub(crate) fn emptying() -> Batch {
+///
+/// For `ip -force`: not every line succeeds in every state, and none needs to.
+pub(crate) fn emptying(is_v6: bool) -> Batch {
     let mut batch = Batch::default();
     for line in [
         "link set lo down",
         "addr flush dev lo",
         "route flush table all",
         "rule flush",
-        "rule add pref 0 from all lookup local",
-        "rule add pref 32766 from all lookup main",
-        // IPv4 alone has this one, and refuses it with -6.
-        "rule add pref 32767 from all lookup default",
-        "neigh flush all",
-        "nexthop flush",
-        "xfrm state flush",
-        "xfrm policy flush",
+        // Those of the kernel, by its own protocol: others would be added beside them.
+        "rule add pref 0 from all lookup local protocol kernel",
+        "rule add pref 32766 from all lookup main protocol kernel",
     ] {
+        batch.line(line);
+    }
+    if !is_v6 {
+        batch.line("rule add pref 32767 from all lookup default protocol kernel");
+    }
+    for line in ["neigh flush all", "nexthop flush", "xfrm state flush", "xfrm policy flush"] {
         batch.line(line);
     }
     batch

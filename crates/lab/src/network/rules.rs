@@ -14,18 +14,16 @@ use crate::LabError;
 /// inserted at their places.
 pub(crate) fn difference(before: &Ruleset, after: &Ruleset) -> Option<String> {
     let tables: BTreeSet<&str> = before.chains().chain(after.chains()).map(|(table, ..)| table).collect();
-    let mut text = String::new();
-    for table in tables {
+    let texts = tables.into_iter().filter_map(|table| {
         let lines = table_difference(before, after, table);
-        if !lines.is_empty() {
-            text.push_str(&format!("*{table}\n{lines}COMMIT\n"));
-        }
-    }
+        (!lines.is_empty()).then(|| format!("*{table}\n{}\nCOMMIT\n", lines.join("\n")))
+    });
+    let text: String = texts.collect();
     (!text.is_empty()).then_some(text)
 }
 
-fn table_difference(before: &Ruleset, after: &Ruleset, table: &str) -> String {
-    let (mut declared, mut rules, mut deleted) = (String::new(), String::new(), String::new());
+fn table_difference(before: &Ruleset, after: &Ruleset, table: &str) -> Vec<String> {
+    let (mut declared, mut rules, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
     for (_, name, chain) in after.chains().filter(|(it, ..)| *it == table) {
         let old = before.chain(table, name);
         if old == Some(chain) {
@@ -33,48 +31,50 @@ fn table_difference(before: &Ruleset, after: &Ruleset, table: &str) -> String {
         }
         if chain.policy.is_none() {
             // Declaring a chain flushes it.
-            declared.push_str(&format!(":{name} - [0:0]\n"));
-            for rule in &chain.rules {
-                rules.push_str(&format!("-A {name} {rule}\n"));
-            }
+            declared.push(format!(":{name} - [0:0]"));
+            rules.extend(chain.rules.iter().map(|it| format!("-A {name} {it}")));
             continue;
         }
-        let mut left: Vec<&String> = old.map(|it| it.rules.iter().collect()).unwrap_or_default();
-        // What is gone goes first, so that places count in what stays.
-        left.retain(|rule| {
-            let stays = chain.rules.contains(rule);
-            if !stays {
-                rules.push_str(&format!("-D {name} {rule}\n"));
-            }
-            stays
-        });
-        for (place, rule) in (1..).zip(&chain.rules) {
-            if left.get(place - 1) == Some(&rule) {
-                continue;
-            }
-            // Further behind: what stands before this place is in order already.
-            if let Some(further) = left.iter().skip(place).position(|it| *it == rule) {
-                left.remove(place + further);
-                rules.push_str(&format!("-D {name} {}\n", place + further + 1));
-            }
-            left.insert((place - 1).min(left.len()), rule);
-            rules.push_str(&format!("-I {name} {place} {rule}\n"));
-        }
-        for place in (chain.rules.len() + 1..=left.len()).rev() {
-            rules.push_str(&format!("-D {name} {place}\n"));
-        }
+        rules.extend(built_in_difference(name, old.map_or(&[], |it| &it.rules), &chain.rules));
         if old.is_some_and(|it| it.policy != chain.policy) {
-            let policy = chain.policy.as_deref().unwrap_or("ACCEPT");
-            rules.push_str(&format!("-P {name} {policy}\n"));
+            rules.push(format!("-P {name} {}", chain.policy.as_deref().unwrap_or("ACCEPT")));
         }
     }
     for (_, name, chain) in before.chains().filter(|(it, ..)| *it == table) {
         if chain.policy.is_none() && after.chain(table, name).is_none() {
-            declared.push_str(&format!(":{name} - [0:0]\n"));
-            deleted.push_str(&format!("-X {name}\n"));
+            declared.push(format!(":{name} - [0:0]"));
+            deleted.push(format!("-X {name}"));
         }
     }
-    declared + &rules + &deleted
+    [declared, rules, deleted].concat()
+}
+
+/// What turns the rules of a built-in chain into others, one by one.
+fn built_in_difference(name: &str, before: &[String], after: &[String]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut left: Vec<&String> = before.iter().collect();
+    // What is gone goes first, so that places count in what stays.
+    left.retain(|rule| {
+        let stays = after.contains(rule);
+        if !stays {
+            lines.push(format!("-D {name} {rule}"));
+        }
+        stays
+    });
+    for (place, rule) in (1..).zip(after) {
+        if left.get(place - 1) == Some(&rule) {
+            continue;
+        }
+        // Further behind: what stands before this place is in order already.
+        if let Some(further) = left.iter().skip(place).position(|it| *it == rule) {
+            left.remove(place + further);
+            lines.push(format!("-D {name} {}", place + further + 1));
+        }
+        left.insert((place - 1).min(left.len()), rule);
+        lines.push(format!("-I {name} {place} {rule}"));
+    }
+    lines.extend((after.len() + 1..=left.len()).rev().map(|place| format!("-D {name} {place}")));
+    lines
 }
 
 /// Writes rules where there are none.

@@ -18,8 +18,6 @@ const INTERFACE_DEFAULTS: &[(&str, &str)] = &[
     ("arp_filter", "0"),
     ("arp_ignore", "0"),
     ("arp_notify", "0"),
-    ("disable_policy", "0"),
-    ("disable_xfrm", "0"),
     ("log_martians", "0"),
     ("promote_secondaries", "0"),
     ("proxy_arp", "0"),

@@ -5,7 +5,7 @@ use hopwise_controllers::{
     cni::{BridgeDevice, FlannelDelegate, PodNetwork},
     flannel::{FlannelConfig, NodeNetwork, Uplink, network, sync_flannel_iptables},
     kube_proxy::{KubeProxy, KubeProxyConfig},
-    kubelet::{KubeletConfig, sync_kubelet_iptables},
+    kubelet::KubeletConfig,
 };
 use hopwise_snapshot::{Cluster, NodeName, Observed};
 
@@ -55,11 +55,6 @@ impl<'a> Wanted<'a> {
     /// The network of one of its pods.
     pub(crate) fn pod(&self, pod: &PodLayout) -> PodNetwork {
         self.delegate.pod_network(&self.flannel.subnet_env, &pod.addresses)
-    }
-
-    /// Does to `rules` what kubelet does when it starts.
-    pub(crate) fn sync_kubelet(&self, family: Family, rules: &mut Ruleset) {
-        sync_kubelet_iptables(family, rules);
     }
 
     /// Does to `rules` what kube-proxy does when it starts.

@@ -17,20 +17,20 @@ impl Maker<'_> {
                 "kube-flannel",
                 "kube-flannel-cfg",
                 json!({"app": "flannel", "k8s-app": "flannel", "tier": "node"}),
-                json!({"cni-conf.json": cni_configuration(), "net-conf.json": network}),
+                &json!({"cni-conf.json": cni_configuration(), "net-conf.json": network}),
             )?,
-            self.config_map("kube-system", "coredns", json!({}), json!({"Corefile": COREFILE}))?,
+            self.config_map("kube-system", "coredns", json!({}), &json!({"Corefile": COREFILE}))?,
             self.config_map(
                 "kube-system",
                 "kube-proxy",
                 json!({"app": "kube-proxy"}),
-                json!({"config.conf": proxy, "kubeconfig.conf": kubeconfig}),
+                &json!({"config.conf": proxy, "kubeconfig.conf": kubeconfig}),
             )?,
             self.config_map(
                 "kube-system",
                 "kubelet-config",
                 json!({}),
-                json!({"kubelet": kubelet_configuration("\"\"")}),
+                &json!({"kubelet": kubelet_configuration("\"\"")}),
             )?,
         ])
     }
@@ -40,7 +40,7 @@ impl Maker<'_> {
         namespace: &str,
         name: &str,
         labels: Value,
-        data: Value,
+        data: &Value,
     ) -> Result<Value, LabError> {
         Ok(json!({
             "apiVersion": "v1",

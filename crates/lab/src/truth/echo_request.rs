@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 /// Which probe an echo request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
-    /// The run of probes, a random number.
+    /// The run of probes.
     pub(crate) run: u64,
     /// The probe's number in its run.
     pub(crate) probe: u32,
@@ -46,6 +46,11 @@ impl Mark {
             run: u64::from_be_bytes(rest.get(..8)?.try_into().ok()?),
             probe: u32::from_be_bytes(rest.get(8..12)?.try_into().ok()?),
         })
+    }
+
+    /// The mark of a request that an ICMP error quotes.
+    pub(crate) fn of_quoted(message: &[u8]) -> Option<Self> {
+        Self::of_data(message.get(ICMP_HEADER..)?)
     }
 
     /// The mark of a reply, from a raw IPv4 socket (with IP header) or a raw IPv6 socket (without).

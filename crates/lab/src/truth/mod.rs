@@ -15,18 +15,22 @@ use std::{
     net::IpAddr,
     panic::resume_unwind,
     path::Path,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use hopwise_sys::namespace::{Namespace, NamespaceKind};
+use hopwise_sys::{
+    namespace::{Namespace, NamespaceKind},
+    process::raise_file_limit,
+};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use crate::{
     Lab, LabError,
     control::{Echo, Request, Response},
     objects::ObjectStore,
-    random,
 };
 use plan::{Plan, Question, Source};
 use probe::Outcome;
@@ -115,7 +119,9 @@ const PACE: Duration = Duration::from_micros(1500);
 /// where there is none. A process that is not the lab's root must call [`Lab::enter_user_namespace`] before.
 pub fn truth(lab: &Lab, only: &[String]) -> Result<Truth, LabError> {
     let services = ObjectStore::new(lab.objects_dir()).cluster()?;
-    let run = u64::from_be_bytes(random::bytes()?);
+    let Response::Run(run) = lab.ask(&Request::BeginRun)? else {
+        return Err(LabError::Keeper("the keeper does not count runs".to_owned()));
+    };
     let sources = lab.members().iter().filter(|it| it.place.is_some());
     let mut plans = Vec::new();
     for (number, member) in (0u32..).zip(sources) {
@@ -140,9 +146,11 @@ type Asked = (Plan, Vec<Outcome>);
 
 fn ask_all(plans: Vec<Plan>, run: u64) -> Result<Vec<Asked>, LabError> {
     let start = Instant::now() + Duration::from_millis(20);
+    let places = Arc::new(Semaphore::new(n_places()?));
     let ask = |plan: Plan| {
+        let places = places.clone();
         thread::spawn(move || {
-            let outcomes = ask_from(&plan, run, start)?;
+            let outcomes = ask_from(&plan, run, start, &places)?;
             Ok((plan, outcomes))
         })
     };
@@ -150,8 +158,25 @@ fn ask_all(plans: Vec<Plan>, run: u64) -> Result<Vec<Asked>, LabError> {
     threads.into_iter().map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
 }
 
+/// How many questions may be under way at a time: each has up to two open files.
+fn n_places() -> Result<usize, LabError> {
+    let limit = raise_file_limit().map_err(|source| LabError::Kernel {
+        step: "ask how many files may be open",
+        member: "this process".to_owned(),
+        source,
+    })?;
+    // The rest is for the threads' own.
+    let left = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(150) / 2;
+    Ok(left.clamp(1, Semaphore::MAX_PERMITS))
+}
+
 /// Asks all questions of one source from its network namespace.
-fn ask_from(plan: &Plan, run: u64, start: Instant) -> Result<Vec<Outcome>, LabError> {
+fn ask_from(
+    plan: &Plan,
+    run: u64,
+    start: Instant,
+    places: &Arc<Semaphore>,
+) -> Result<Vec<Outcome>, LabError> {
     let member = &plan.source.member;
     let failed = |step| move |source| LabError::Kernel { step, member: member.name.clone(), source };
     Namespace::of_process(Path::new("/proc"), member.pid, NamespaceKind::Net)
@@ -164,9 +189,10 @@ fn ask_from(plan: &Plan, run: u64, start: Instant) -> Result<Vec<Outcome>, LabEr
         for (index, question) in plan.questions().enumerate() {
             let begins = start + PACE * u32::try_from(index).unwrap_or(u32::MAX);
             let mark = echo_request::Mark { run, probe: plan.probe_number(index) };
-            let question: Question = question.clone();
+            let (question, places): (Question, _) = (question.clone(), places.clone());
             asked.spawn(async move {
                 tokio::time::sleep_until(begins.into()).await;
+                let _place = places.acquire().await.expect("nobody closes it");
                 (index, probe::ask(&question, mark).await)
             });
         }
@@ -196,13 +222,13 @@ fn into_pairs(asked: Vec<Asked>, echoes: &[Echo]) -> Vec<Pair> {
                 outcome
             };
             let own: Vec<Outcome> = outcomes.by_ref().take(probe.n_attempts).map(with_echo).collect();
-            pairs.push(pair(&from, probe, own));
+            pairs.push(pair(&from, probe, &own));
         }
     }
     pairs
 }
 
-fn pair(from: &str, probe: &plan::Probe, outcomes: Vec<Outcome>) -> Pair {
+fn pair(from: &str, probe: &plan::Probe, outcomes: &[Outcome]) -> Pair {
     let first = outcomes.first().cloned().unwrap_or_default();
     let attempts = outcomes.iter().map(|it| Attempt {
         reached: it.error.is_none(),

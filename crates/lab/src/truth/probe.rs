@@ -8,7 +8,7 @@ use std::{
 };
 
 use hopwise_sys::socket::{
-    PacketError, forbid_fragments, interface_mtu, interface_of, keep_errors, take_error,
+    PacketError, choose_port_from, forbid_fragments, interface_mtu, interface_of, keep_errors, take_error,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -21,7 +21,7 @@ use super::{
     ProbeError,
     dns_question::{is_answer, read_who, who},
     echo_request::{LEAST, Mark},
-    plan::Question,
+    plan::{By, Question},
     resolver::resolve,
 };
 use crate::member::Answer;
@@ -32,7 +32,22 @@ const PATIENCE: Duration = Duration::from_millis(700);
 ///
 /// Always from the same port, so that a Service gives it to the same endpoint. For TCP the kernel itself does so, one
 /// second after the first try (`TCP_TIMEOUT_INIT`).
-const N_TIMES: u32 = 2;
+const N_TIMES: u32 = 3;
+
+/// The ports from which a run of probes asks Services, and those from which it asks directly.
+///
+/// Each run has its own: what a fault has left half open in servers and in connection tracking would be met again by
+/// a connection from the same port, and its answer dropped as invalid. Services and others are apart, as two
+/// connections of one source could become alike once one of them is translated.
+fn ports(run: u64, by: By) -> (u16, u16) {
+    const FIRST: u16 = 32768;
+    const N_A_RUN: u16 = 256;
+    const N_RUNS: u16 = 55;
+    let first_of_kind = if by == By::Service { FIRST } else { FIRST + N_RUNS * N_A_RUN };
+    let slot = u16::try_from(run % u64::from(N_RUNS)).unwrap_or(0);
+    let first = first_of_kind + slot * N_A_RUN;
+    (first, first + N_A_RUN - 1)
+}
 
 /// What came of a question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,12 +74,14 @@ impl Outcome {
 /// Asks from the calling thread's network namespace.
 pub(super) async fn ask(question: &Question, mark: Mark) -> Outcome {
     let asked = match question {
-        Question::Tcp(to) => within(tcp(*to)).await,
-        Question::DnsTcp(to) => within(dns_tcp(*to)).await,
-        Question::Udp(to) => udp(*to).await,
-        Question::DnsUdp(to) => dns_udp(*to).await,
+        Question::Tcp(to, by) => within(tcp(*to, ports(mark.run, *by))).await,
+        Question::DnsTcp(to, by) => within(dns_tcp(*to, ports(mark.run, *by))).await,
+        Question::Udp(to, by) => udp(*to, ports(mark.run, *by)).await,
+        Question::DnsUdp(to, by) => dns_udp(*to, ports(mark.run, *by)).await,
         Question::Echo { to, is_full } => return echo(*to, *is_full, mark).await,
-        Question::Name { name, resolv_conf } => return resolve(name, resolv_conf).await,
+        Question::Name { name, resolv_conf } => {
+            return resolve(name, resolv_conf, ports(mark.run, By::Service)).await;
+        }
     };
     asked.unwrap_or_else(Outcome::failed)
 }
@@ -77,6 +94,7 @@ async fn within(asked: impl Future<Output = Result<Outcome, ProbeError>>) -> Res
 async fn exchange<T>(
     socket: &UdpSocket,
     message: &[u8],
+    is_ours: impl Fn(&[u8]) -> bool,
     read: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<T, ProbeError> {
     let mut buffer = vec![0; 64 << 10];
@@ -84,7 +102,7 @@ async fn exchange<T>(
         send(socket, message).await?;
         let answer = async {
             loop {
-                let length = receive(socket, &mut buffer).await?;
+                let length = receive(socket, &mut buffer, &is_ours).await?;
                 if let Some(answer) = read(&buffer[..length]) {
                     return Ok(answer);
                 }
@@ -97,8 +115,8 @@ async fn exchange<T>(
     Err(ProbeError::Timeout)
 }
 
-async fn tcp(to: SocketAddr) -> Result<Outcome, ProbeError> {
-    let mut stream = connected_tcp(to).await?;
+async fn tcp(to: SocketAddr, ports: (u16, u16)) -> Result<Outcome, ProbeError> {
+    let mut stream = connected_tcp(to, ports).await?;
     let asked = async {
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
         let mut text = String::new();
@@ -111,8 +129,8 @@ async fn tcp(to: SocketAddr) -> Result<Outcome, ProbeError> {
     Ok(serde_json::from_str(line).map_or_else(|_| Outcome::default(), Outcome::answered))
 }
 
-async fn dns_tcp(to: SocketAddr) -> Result<Outcome, ProbeError> {
-    let mut stream = connected_tcp(to).await?;
+async fn dns_tcp(to: SocketAddr, ports: (u16, u16)) -> Result<Outcome, ProbeError> {
+    let mut stream = connected_tcp(to, ports).await?;
     let question = who();
     let asked = async {
         let length = u16::try_from(question.len()).map_err(io::Error::other)?;
@@ -127,11 +145,10 @@ async fn dns_tcp(to: SocketAddr) -> Result<Outcome, ProbeError> {
     Ok(Outcome { answered_by, source_seen, ..Outcome::default() })
 }
 
-async fn connected_tcp(to: SocketAddr) -> Result<TcpStream, ProbeError> {
+async fn connected_tcp(to: SocketAddr, ports: (u16, u16)) -> Result<TcpStream, ProbeError> {
     let made = || {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
-        keep_errors(&socket, to.is_ipv6())?;
+        prepare(&socket, to, ports)?;
         // A second handle: the queue of errors is to be read when connecting has failed and the first is gone.
         io::Result::Ok((TcpSocket::from_std_stream(socket.try_clone()?.into()), socket))
     };
@@ -139,19 +156,19 @@ async fn connected_tcp(to: SocketAddr) -> Result<TcpStream, ProbeError> {
     first.connect(to).await.map_err(|error| error_of(&error, &second))
 }
 
-async fn udp(to: SocketAddr) -> Result<Outcome, ProbeError> {
-    let socket = connected_udp(to).map_err(|error| plain_error(&error))?;
+async fn udp(to: SocketAddr, ports: (u16, u16)) -> Result<Outcome, ProbeError> {
+    let socket = connected_udp(to, ports).map_err(|error| plain_error(&error))?;
     // Something that does not say who it is has answered all the same.
     let read =
         |it: &[u8]| Some(serde_json::from_slice(it).map_or_else(|_| Outcome::default(), Outcome::answered));
-    exchange(&socket, b"?\n", read).await
+    exchange(&socket, b"?\n", |_| true, read).await
 }
 
-async fn dns_udp(to: SocketAddr) -> Result<Outcome, ProbeError> {
-    let socket = connected_udp(to).map_err(|error| plain_error(&error))?;
+async fn dns_udp(to: SocketAddr, ports: (u16, u16)) -> Result<Outcome, ProbeError> {
+    let socket = connected_udp(to, ports).map_err(|error| plain_error(&error))?;
     let question = who();
     let read = |it: &[u8]| is_answer(it, &question).then(|| read_who(it));
-    let (answered_by, source_seen) = exchange(&socket, &question, read).await?;
+    let (answered_by, source_seen) = exchange(&socket, &question, |_| true, read).await?;
     Ok(Outcome { answered_by, source_seen, ..Outcome::default() })
 }
 
@@ -161,12 +178,18 @@ pub(super) async fn send(socket: &UdpSocket, message: &[u8]) -> Result<(), Probe
 }
 
 /// A UDP socket that takes datagrams from `to` alone, and keeps ICMP's errors.
-pub(super) fn connected_udp(to: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn connected_udp(to: SocketAddr, ports: (u16, u16)) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    keep_errors(&socket, to.is_ipv6())?;
+    prepare(&socket, to, ports)?;
     socket.connect(&to.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+fn prepare(socket: &Socket, to: SocketAddr, (first, last): (u16, u16)) -> io::Result<()> {
+    // An older kernel chooses from all.
+    drop(choose_port_from(socket, first, last));
+    socket.set_nonblocking(true)?;
+    keep_errors(socket, to.is_ipv6())
 }
 
 async fn echo(to: IpAddr, is_full: bool, mark: Mark) -> Outcome {
@@ -174,7 +197,9 @@ async fn echo(to: IpAddr, is_full: bool, mark: Mark) -> Outcome {
     let asked = async {
         let (socket, length) = echo_socket(to, is_full, &mut size).map_err(|error| plain_error(&error))?;
         let read = |it: &[u8]| (Mark::of_reply(it, to.is_ipv6()) == Some(mark)).then_some(());
-        exchange(&socket, &mark.request(to.is_ipv6(), 1, length), read).await
+        // A raw socket gets the errors of all requests to its peer.
+        let is_ours = |quoted: &[u8]| Mark::of_quoted(quoted).is_none_or(|it| it == mark);
+        exchange(&socket, &mark.request(to.is_ipv6(), 1, length), is_ours, read).await
     };
     let outcome = match asked.await {
         Ok(()) => Outcome::default(),
@@ -184,15 +209,24 @@ async fn echo(to: IpAddr, is_full: bool, mark: Mark) -> Outcome {
 }
 
 /// Takes the next message, or the error that ICMP brought: that alone does not make a socket readable.
-pub(super) async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Result<usize, ProbeError> {
+///
+/// Errors about packets of which `is_ours` says no are none.
+pub(super) async fn receive(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    is_ours: impl Fn(&[u8]) -> bool,
+) -> Result<usize, ProbeError> {
     loop {
         let ready = socket.ready(Interest::READABLE | Interest::ERROR).await;
         let is_error = ready.map_err(|error| plain_error(&error))?.is_error();
         if is_error {
-            let told = take_error(socket).ok().flatten();
-            let failed = socket.take_error().ok().flatten().and_then(|it| it.raw_os_error());
-            if told.is_some() || failed.is_some() {
-                return Err(classify(failed, told));
+            match take_error(socket).ok().flatten() {
+                Some(told) if is_ours(&told.packet) => return Err(classify(None, Some(&told))),
+                Some(_) => continue,
+                None => {}
+            }
+            if let Some(error) = socket.take_error().ok().flatten() {
+                return Err(plain_error(&error));
             }
         }
         match socket.try_recv(buffer) {
@@ -201,9 +235,16 @@ pub(super) async fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Result<usi
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The error of another's packet, which came between: its place in the queue is looked at next.
+            Err(_) if has_strange_error(socket, &is_ours) => {}
             received => return received.map_err(|error| error_of(&error, socket)),
         }
     }
+}
+
+/// Takes the next error from the queue, where it is about a packet that is not ours.
+fn has_strange_error(socket: &UdpSocket, is_ours: impl Fn(&[u8]) -> bool) -> bool {
+    take_error(socket).ok().flatten().is_some_and(|it| !is_ours(&it.packet))
 }
 
 /// A raw socket for echo requests to one address, and the length of the ICMP message to send by it.
@@ -247,7 +288,7 @@ fn mtu_towards(to: SocketAddr) -> io::Result<Option<u32>> {
 
 /// Why a system call failed: with what ICMP said about the socket's packets, where it said something.
 fn error_of(error: &io::Error, socket: &impl AsFd) -> ProbeError {
-    classify(error.raw_os_error(), take_error(socket).ok().flatten())
+    classify(error.raw_os_error(), take_error(socket).ok().flatten().as_ref())
 }
 
 /// Why a system call failed, by its error number alone.
@@ -255,26 +296,24 @@ pub(super) fn plain_error(error: &io::Error) -> ProbeError {
     classify(error.raw_os_error(), None)
 }
 
-fn classify(errno: Option<i32>, told: Option<PacketError>) -> ProbeError {
+fn classify(errno: Option<i32>, told: Option<&PacketError>) -> ProbeError {
     if let Some(PacketError { icmp: Some((kind, code)), .. }) = told {
-        match (kind, code) {
-            // ICMP (RFC 792, RFC 1812): net, host and communication administratively prohibited.
-            (3, 9 | 10 | 13) => return ProbeError::Prohibited,
-            (3, 3) => return ProbeError::Refused,
-            (3, _) => return ProbeError::Unreachable,
-            // ICMPv6 (RFC 4443): prohibited, source address failed policy, reject route.
-            (1, 1 | 5 | 6) => return ProbeError::Prohibited,
-            (1, 4) => return ProbeError::Refused,
-            (1 | 2, _) => return ProbeError::Unreachable,
+        // ICMP (RFC 792, RFC 1812): net, host, communication administratively prohibited. ICMPv6 (RFC 4443):
+        // prohibited, source address failed policy, reject route.
+        match (*kind, *code) {
+            (3, 9 | 10 | 13) | (1, 1 | 5 | 6) => return ProbeError::Prohibited,
+            (3, 3) | (1, 4) => return ProbeError::Refused,
+            (1..=3, _) => return ProbeError::Unreachable,
             _ => {}
         }
     }
     match told.map(|it| it.errno).or(errno) {
-        Some(libc_errno::ECONNREFUSED | libc_errno::ECONNRESET | libc_errno::EPIPE) => ProbeError::Refused,
+        // Without a number: a connection that was closed before it said anything.
+        None | Some(libc_errno::ECONNREFUSED | libc_errno::ECONNRESET | libc_errno::EPIPE) => {
+            ProbeError::Refused
+        }
         Some(libc_errno::EACCES | libc_errno::EPERM) => ProbeError::Prohibited,
         Some(libc_errno::ETIMEDOUT) => ProbeError::Timeout,
-        // A connection that was closed before it said anything.
-        None => ProbeError::Refused,
         Some(_) => ProbeError::Unreachable,
     }
 }
@@ -293,17 +332,27 @@ mod libc_errno {
 mod tests {
     use super::*;
 
-    fn told(icmp: (u8, u8), errno: i32) -> Option<PacketError> {
-        Some(PacketError { errno, icmp: Some(icmp), reporter: None })
+    fn told(icmp: (u8, u8), errno: i32) -> PacketError {
+        PacketError { errno, icmp: Some(icmp), reporter: None, packet: Vec::new() }
+    }
+
+    #[test]
+    fn runs_in_a_row_have_ports_of_their_own() {
+        let mut all: Vec<(u16, u16)> =
+            (0..55).flat_map(|run| [ports(run, By::Service), ports(run, By::Directly)]).collect();
+        all.sort_unstable();
+        assert!(all.windows(2).all(|it| it[0].1 < it[1].0));
+        // Within the kernel's own range (`ip_local_port_range`).
+        assert!(all[0].0 == 32768 && all[109].1 < 60999);
     }
 
     #[test]
     fn icmp_tells_prohibited_from_unreachable_where_the_error_number_does_not() {
         const EHOSTUNREACH: i32 = 113;
-        assert_eq!(classify(Some(EHOSTUNREACH), told((3, 1), EHOSTUNREACH)), ProbeError::Unreachable);
-        assert_eq!(classify(Some(EHOSTUNREACH), told((3, 13), EHOSTUNREACH)), ProbeError::Prohibited);
+        assert_eq!(classify(Some(EHOSTUNREACH), Some(&told((3, 1), EHOSTUNREACH))), ProbeError::Unreachable);
+        assert_eq!(classify(Some(EHOSTUNREACH), Some(&told((3, 13), EHOSTUNREACH))), ProbeError::Prohibited);
         assert_eq!(
-            classify(Some(libc_errno::EACCES), told((1, 1), libc_errno::EACCES)),
+            classify(Some(libc_errno::EACCES), Some(&told((1, 1), libc_errno::EACCES))),
             ProbeError::Prohibited
         );
         assert_eq!(classify(Some(EHOSTUNREACH), None), ProbeError::Unreachable);

@@ -65,12 +65,12 @@ impl Resolver {
 }
 
 /// Resolves `name` to addresses of both families.
-pub(super) async fn resolve(name: &str, resolv_conf: &str) -> Outcome {
+pub(super) async fn resolve(name: &str, resolv_conf: &str, ports: (u16, u16)) -> Outcome {
     let resolver = Resolver::parse(resolv_conf);
     let family = if resolver.servers[0].is_ipv6() { 6 } else { 4 };
     let mut failed = false;
     for candidate in resolver.candidates(name) {
-        match ask_servers(&resolver, &candidate).await {
+        match ask_servers(&resolver, &candidate, ports).await {
             Ok(Said::Addresses(found)) if !found.is_empty() => {
                 return Outcome { addresses: found, family: Some(family), ..Outcome::default() };
             }
@@ -85,10 +85,10 @@ pub(super) async fn resolve(name: &str, resolv_conf: &str) -> Outcome {
 }
 
 /// Asks one server after the other until one answers. Errors with that of the last.
-async fn ask_servers(resolver: &Resolver, name: &str) -> Result<Said, ProbeError> {
+async fn ask_servers(resolver: &Resolver, name: &str, ports: (u16, u16)) -> Result<Said, ProbeError> {
     let mut last = Err(ProbeError::Timeout);
     for server in &resolver.servers {
-        last = ask_server(*server, name).await;
+        last = ask_server(*server, name, ports).await;
         if matches!(last, Ok(Said::Addresses(_) | Said::NoSuchName)) {
             return last;
         }
@@ -97,12 +97,12 @@ async fn ask_servers(resolver: &Resolver, name: &str) -> Result<Said, ProbeError
 }
 
 /// Asks for both families by one socket.
-async fn ask_server(server: IpAddr, name: &str) -> Result<Said, ProbeError> {
+async fn ask_server(server: IpAddr, name: &str, ports: (u16, u16)) -> Result<Said, ProbeError> {
     let questions: Option<Vec<Vec<u8>>> =
         [false, true].map(|is_v6| addresses(name, is_v6)).into_iter().collect();
     let Some(questions) = questions else { return Ok(Said::NoSuchName) };
     let at = SocketAddr::new(server, 53);
-    let socket = connected_udp(at).map_err(|error| plain_error(&error))?;
+    let socket = connected_udp(at, ports).map_err(|error| plain_error(&error))?;
     let mut answers = vec![None; questions.len()];
     for _ in 0..2 {
         for (question, _) in questions.iter().zip(&answers).filter(|(_, answer)| answer.is_none()) {
@@ -124,7 +124,7 @@ async fn take_answers(
 ) -> Result<(), ProbeError> {
     let mut buffer = vec![0; 4096];
     while answers.iter().any(Option::is_none) {
-        let length = receive(socket, &mut buffer).await?;
+        let length = receive(socket, &mut buffer, |_| true).await?;
         for (question, answer) in questions.iter().zip(answers.iter_mut()) {
             if is_answer(&buffer[..length], question) {
                 *answer = Some(read_addresses(&buffer[..length]));

@@ -8,7 +8,7 @@ use super::{
     words::{Words, masked, split},
 };
 use crate::{
-    Chain, Family, Origin, Policy, Rule, Source, Step, Table, put,
+    Chain, Chains, Family, Origin, Policy, Rule, Source, Step, Table, put,
     remark::{Problem, Remark, RuleName, Weight, excerpt},
     xt::{ArpMatch, InterfacePattern, MarkTarget, Masked, Match, Target, Test, Unknown},
 };
@@ -97,8 +97,7 @@ fn read_rule(text: &str, table: &mut Table, line: usize) -> Result<(RuleName, Ve
             }
         }
     }
-    let chains: Vec<&str> = table.chains.iter().map(|it| it.name.as_str()).collect();
-    let target = target.map(|(name, words): (String, Vec<String>)| read_target(name, words, &chains));
+    let target = target.map(|(name, words): (String, Vec<String>)| read_target(name, words, &table.chains));
     if let Some(Target::Unknown(unknown)) = &target {
         let expected = "a target that is known".to_owned();
         problems.push(Problem { column: 1, expected, found: unknown.name.clone() });
@@ -165,18 +164,18 @@ fn masked16(text: &str) -> Option<(u16, u16)> {
     Some((u16::try_from(value).ok()?, u16::try_from(mask.unwrap_or(0xffff)).ok()?))
 }
 
-fn read_target(name: String, words: Vec<String>, chains: &[&str]) -> Target {
+fn read_target(name: String, words: Vec<String>, chains: &Chains) -> Target {
     let option = |option: &str| {
         let at = words.iter().position(|it| it == option)?;
         words.get(at + 1).map(String::as_str)
     };
     let hexadecimal = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok();
     match name.as_str() {
-        "ACCEPT" => Target::Accept,
-        "DROP" => Target::Drop,
-        "RETURN" => Target::Return,
+        "ACCEPT" if words.is_empty() => Target::Accept,
+        "DROP" if words.is_empty() => Target::Drop,
+        "RETURN" if words.is_empty() => Target::Return,
         "mangle" => Target::ArpMangle(words),
-        chain if chains.contains(&chain) && words.is_empty() => Target::Jump(name),
+        chain if chains.get(chain).is_some() && words.is_empty() => Target::Jump(name),
         "CLASSIFY" => {
             let class = option("--set-class").and_then(|it| it.split_once(':')).and_then(|(major, minor)| {
                 let half = |text| u16::try_from(hexadecimal(text)?).ok();
@@ -251,4 +250,90 @@ fn emit_rule(chain: &str, rule: &Rule, out: &mut String) {
     }
     out.push_str(options.trim_end());
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use hopwise_snapshot::Mac;
+
+    use super::*;
+    use crate::{ArpHeader, Device, Effect, Hook, Layer, Ruleset, Verdict, View, testing::World};
+
+    const SAVED: &str = "\
+*filter
+:INPUT ACCEPT
+:OUTPUT DROP
+:foo -
+-A INPUT -j DROP -s 10.0.0.1 --opcode 1
+-A INPUT -j foo
+-A OUTPUT -j mangle -o eth0 ! --src-mac 02:00:00:00:00:01 -d 10.0.0.0/8 --mangle-ip-s 1.2.3.4
+-A OUTPUT -j CLASSIFY --set-class 1:2
+-A OUTPUT -j MARK --set-mark 12
+-A OUTPUT -j ACCEPT --opcode 2
+-A foo -j RETURN -i eth+ --h-length 6 --h-type 1 --proto-type 0x800
+-A foo -j DROP -d 10.0.0.0/255.0.0.255
+
+";
+
+    fn asks(from: &str, to: &str) -> View<'static> {
+        let mut view = View::arp(ArpHeader {
+            operation: 1,
+            sender_ip: from.parse().unwrap(),
+            sender_mac: Mac([2, 0, 0, 0, 0, 9]),
+            target_ip: to.parse().unwrap(),
+            target_mac: Mac([0; 6]),
+        });
+        view.input = Some(Device::named("br0"));
+        view
+    }
+
+    #[test]
+    fn tables_are_read_and_written_as_they_were() {
+        let (tables, remarks) = parse(SAVED);
+        assert_eq!(remarks, []);
+        assert_eq!(emit(&tables), SAVED);
+        assert_eq!(tables[0].tool(), "arptables-legacy");
+        assert_eq!(tables[0].chains.get("foo").unwrap().rules[0].line, Some(11));
+    }
+
+    #[test]
+    fn questions_and_answers_meet_their_rules() {
+        let ruleset = Ruleset { tables: parse(SAVED).0, ..Ruleset::default() };
+        let run = |hook, mut view: View<'static>| {
+            let entries = ruleset.hooks(Layer::Arp, hook, None);
+            let outcome = ruleset.run(&entries[0], &mut view, &mut World::default());
+            (outcome.verdict, outcome.effects.into_iter().map(|(_, it)| it).collect::<Vec<_>>(), view)
+        };
+        assert_eq!(run(Hook::Input, asks("10.0.0.1", "10.0.0.2")).0, Verdict::Drop);
+        assert_eq!(run(Hook::Input, asks("10.0.0.2", "10.7.7.0")).0, Verdict::Drop);
+        assert_eq!(run(Hook::Input, asks("10.0.0.2", "10.7.7.1")).0, Verdict::Accept);
+        let mut at_eth = asks("10.0.0.2", "10.7.7.0");
+        at_eth.input = Some(Device::named("eth7"));
+        assert_eq!(run(Hook::Input, at_eth).0, Verdict::Accept);
+        let mut out = asks("10.0.0.2", "10.7.7.1");
+        out.output = Some(Device::named("eth0"));
+        // What mangles a packet also accepts it.
+        let (verdict, effects, _) = run(Hook::Output, out.clone());
+        assert_eq!(verdict, Verdict::Accept);
+        assert_eq!(effects, [Effect::Other("mangle".to_owned())]);
+        out.output = Some(Device::named("eth1"));
+        let (verdict, _, view) = run(Hook::Output, out);
+        assert_eq!((verdict, view.mark, view.priority), (Verdict::Drop, 0x12, 0x0001_0002));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_with_its_place() {
+        let text =
+            "*filter\n:INPUT ACCEPT\n-A INPUT -j DROP --colour red\n-A INPUT -j TELEPORT\n:odd\nnoise\n";
+        let (tables, remarks) = parse(text);
+        let places: Vec<(usize, Weight)> = remarks.iter().map(|it| (it.line, it.weight)).collect();
+        assert_eq!(
+            places,
+            [(3, Weight::NotUnderstood), (4, Weight::NotUnderstood), (5, Weight::Lost), (6, Weight::Lost),]
+        );
+        let ruleset = Ruleset { tables, ..Ruleset::default() };
+        let entries = ruleset.hooks(Layer::Arp, Hook::Input, None);
+        let outcome = ruleset.run(&entries[0], &mut asks("10.0.0.1", "10.0.0.2"), &mut World::default());
+        assert!(!outcome.is_certain());
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value as Json;
 
 use super::{
-    expression::{Constant, Datum, Expression},
+    expression::{Constant, Datum, Expression, Operator},
     statement::Verdict,
 };
 
@@ -278,10 +278,13 @@ pub(crate) fn bounds(expression: &Expression) -> Option<(u128, u128)> {
             Some((number & !mask, number | mask))
         }
         // Flags that are written together are one value.
-        Expression::List(all) => all.iter().try_fold((0, 0), |(low, high), it| {
-            let (value, _) = bounds(it)?;
-            Some((low | value, high | value))
-        }),
+        Expression::List(all) | Expression::Binary(Operator::Or, all) => {
+            let value = all.iter().try_fold(0, |value, it| {
+                let (low, high) = bounds(it)?;
+                (low == high).then_some(value | low)
+            })?;
+            Some((value, value))
+        }
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use super::{
     elements::{Elements, Found, beginning, bounds},
     expression::{Comparison, Constant, Datum, Expression, Relation, Scalar},
     select::fib_device,
-    worth::{Stop, Worth, elements_of, ones, share},
+    worth::{Stop, Worth, ones, share, written},
 };
 use crate::{run::Answer, scene::Scene, ternary::Ternary};
 
@@ -59,7 +59,7 @@ impl Relation {
     fn settled(&self, worth: &Worth, scene: &Scene<'_>) -> Ternary {
         let is_negated = self.comparison == Comparison::Unequal;
         match &self.right {
-            Expression::Set(_) | Expression::Reference(_) => match elements_of(&self.right, scene) {
+            Expression::Set(_) | Expression::Reference(_) => match written(&self.right, scene.table) {
                 Some(elements) => is_among(elements, worth).not_if(is_negated),
                 None => Ternary::unknown("a set is not known"),
             },
@@ -87,7 +87,7 @@ impl Relation {
     /// The probability that it holds for a random number.
     fn chance(&self, low: u64, count: u64, scene: &Scene<'_>) -> Option<f64> {
         let inside = match &self.right {
-            Expression::Set(_) | Expression::Reference(_) => elements_of(&self.right, scene)?
+            Expression::Set(_) | Expression::Reference(_) => written(&self.right, scene.table)?
                 .iter()
                 .map(|it| bounds(&it.key).map(|(from, to)| share(low, count, from, to)))
                 .sum::<Option<f64>>()?,

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use hopwise_snapshot::{Observed, RouteKind};
+use serde_json::Value as Json;
 
 use super::{
     expression::Expression,
@@ -36,7 +37,7 @@ impl Expression {
             Self::Ipsec { direction, .. } => ipsec(direction, scene),
             Self::Exthdr(name, field) => exthdr(name, field.as_deref(), scene),
             Self::TcpOption(name, field) => tcp_option(name, field.as_deref(), scene),
-            Self::Option(kind, _) => option(kind, scene),
+            Self::Option(kind, body) => option(kind, body, scene),
             Self::TunnelKey(_) => unknown("the tunnel that a packet came by is not modelled"),
             _ => unknown("an expression without a value"),
         }
@@ -143,20 +144,20 @@ impl Demand {
     /// Does the packet have what the field's header demands?
     pub(super) fn is_met(self, scene: &Scene<'_>) -> bool {
         let view = scene.view;
-        let has_transport = || view.header().is_some_and(|it| !it.is_later_fragment());
         match self {
             Self::Ether => view.ether.is_some(),
             Self::Vlan => view.ether.is_some_and(|it| it.vlan.is_some()),
             Self::Ip => view.header().is_some_and(|it| it.source.is_ipv4()),
             Self::Ip6 => view.header().is_some_and(|it| it.source.is_ipv6()),
             Self::Arp => matches!(view.network, Network::Arp(_)),
-            Self::Transport => has_transport(),
-            Self::Protocol(number) => {
-                has_transport() && view.header().is_some_and(|it| it.protocol == number)
-            }
+            Self::Transport => view.header().is_some(),
+            Self::Protocol(number) => view.header().is_some_and(|it| it.protocol == number),
             Self::Icmp(number, types) => {
-                Self::Protocol(number).is_met(scene)
-                    && matches!(view.transport, Transport::Icmp { kind, .. } if types.contains(&kind))
+                // Of a later fragment neither the type nor what the field asks for is known.
+                let is_fragment = || view.header().is_some_and(crate::IpHeader::is_later_fragment);
+                let has_type =
+                    || matches!(view.transport, Transport::Icmp { kind, .. } if types.contains(&kind));
+                Self::Protocol(number).is_met(scene) && (has_type() || is_fragment())
             }
         }
     }
@@ -386,15 +387,14 @@ fn ipsec(direction: &str, scene: &Scene<'_>) -> Taken {
     }
 }
 
-/// IPv6 extension headers: a view knows of fragment headers alone.
+/// IPv6 extension headers: a view knows of fragment headers alone. nft asks for IPv6 first
+/// (`expr_evaluate_exthdr`).
 fn exthdr(name: &str, field: Option<&str>, scene: &Scene<'_>) -> Taken {
-    let header = scene.view.header().filter(|it| it.source.is_ipv6());
-    let fragment = header.and_then(|it| it.fragment.map(|fragment| (it, fragment)));
-    let (name_is_frag, Some((header, fragment))) = (name == "frag", fragment) else {
-        return absent(field);
+    let Some(header) = scene.view.header().filter(|it| it.source.is_ipv6()) else {
+        return Err(Stop::Break);
     };
+    let Some(fragment) = header.fragment.filter(|_| name == "frag") else { return absent(field) };
     match field {
-        _ if !name_is_frag => absent(field),
         None => known(1u8, 8),
         Some("nexthdr") => known(header.protocol, 8),
         Some("frag-off") => known(fragment.offset, 13),
@@ -423,13 +423,23 @@ fn tcp_option(name: &str, field: Option<&str>, scene: &Scene<'_>) -> Taken {
     }
 }
 
-fn option(kind: &str, scene: &Scene<'_>) -> Taken {
-    let protocol = scene.view.header().map(|it| it.protocol);
-    let is_possible = match kind {
-        "ip option" => false,
-        "sctp chunk" => protocol == Some(crate::names::SCTP),
-        "dccp option" => protocol == Some(crate::names::DCCP),
-        _ => protocol == Some(crate::names::TCP),
+/// Options and chunks that the view does not have.
+fn option(kind: &str, body: &Json, scene: &Scene<'_>) -> Taken {
+    let header = scene.view.header();
+    let carrier = match kind {
+        "ip option" => {
+            // No packet of a view has options, but the packet must be of IPv4.
+            if header.is_none_or(|it| it.source.is_ipv6()) {
+                return Err(Stop::Break);
+            }
+            None
+        }
+        "sctp chunk" => Some(crate::names::SCTP),
+        "dccp option" => Some(crate::names::DCCP),
+        _ => Some(crate::names::TCP),
     };
-    if is_possible { unknown(format!("`{kind}` is not modelled")) } else { Err(Stop::Break) }
+    if carrier.is_some() && carrier == header.map(|it| it.protocol) {
+        return unknown(format!("`{kind}` is not modelled"));
+    }
+    absent(body.get("field").and_then(Json::as_str))
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{Direction, NatKind, Rule, Step, put};
 
-/// A rule in the words of nft, without its plain counters.
+/// A rule in the words of nft, without its plain counters; one that does nothing but count is `counter`.
 pub(crate) fn rule(rule: &Rule) -> String {
     let mut out = String::new();
     for step in &rule.steps {
@@ -24,8 +24,11 @@ pub(crate) fn rule(rule: &Rule) -> String {
         }
         out.push_str(&text);
     }
+    if out.is_empty() {
+        out.push_str("counter");
+    }
     if let Some(comment) = &rule.comment {
-        put!(out, "{}comment \"{comment}\"", if out.is_empty() { "" } else { " " });
+        put!(out, " comment \"{comment}\"");
     }
     out
 }

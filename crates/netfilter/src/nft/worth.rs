@@ -7,7 +7,7 @@ use super::{
     expression::{Datum, Expression, Operator},
     types::Type,
 };
-use crate::{nft::elements::Elements, scene::Scene};
+use crate::{Table, nft::elements::Elements, scene::Scene};
 
 /// The value of an expression.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,10 +138,14 @@ impl Expression {
                 }
                 Datum::Text(text) => Ok(Worth::Text(text.clone())),
             },
-            Self::Numgen { modulus, offset, .. } | Self::Hash { modulus, offset: Some(offset), .. } => {
-                spread(*offset, *modulus)
+            Self::Numgen { modulus, offset, .. } => spread(*offset, *modulus),
+            Self::Hash { of, modulus, offset, .. } => {
+                // What is hashed need not be known, but must be there.
+                if let Some(Err(Stop::Break)) = of.as_ref().map(|it| it.worth(scene)) {
+                    return Err(Stop::Break);
+                }
+                spread(offset.unwrap_or(0), *modulus)
             }
-            Self::Hash { modulus, offset: None, .. } => spread(0, *modulus),
             Self::Binary(operator, operands) => binary(*operator, operands, scene),
             Self::List(all) => binary(Operator::Or, all, scene),
             Self::Concat(parts) => {
@@ -239,11 +243,11 @@ pub(crate) fn merge<T: PartialEq>(outcomes: impl Iterator<Item = (f64, T)>) -> V
     merged
 }
 
-/// The elements that a map or set reference stands for.
-pub(crate) fn elements_of<'s>(data: &'s Expression, scene: &Scene<'s>) -> Option<&'s Elements> {
+/// The elements of a set or map that is written down, or referred to by name.
+pub(crate) fn written<'e>(data: &'e Expression, table: &'e Table) -> Option<&'e Elements> {
     match data {
         Expression::Set(elements) => Some(elements),
-        Expression::Reference(name) => scene.table.sets.get(name).map(|it| &it.elements),
+        Expression::Reference(name) => table.sets.get(name).map(|it| &it.elements),
         _ => None,
     }
 }
@@ -284,7 +288,7 @@ pub(crate) fn draw<'e>(elements: &'e Elements, low: u64, count: u64) -> Vec<(f64
 }
 
 fn map(key: &Expression, data: &Expression, scene: &Scene<'_>) -> Taken {
-    let Some(elements) = elements_of(data, scene) else { return unknown("a map is not known") };
+    let Some(elements) = written(data, scene.table) else { return unknown("a map is not known") };
     let value = |data: Option<&Data>| match data {
         Some(Data::Value(value)) => value.worth(scene),
         _ => unknown("a map has no value for an element"),

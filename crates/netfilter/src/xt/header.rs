@@ -236,12 +236,13 @@ impl Ecn {
     pub(super) fn holds(self, scene: &Scene<'_>) -> Ternary {
         let Some(header) = scene.view.header() else { return Ternary::No };
         let has = |test: Option<Test<()>>, flag| match (test, scene.view.transport) {
-            (None, _) => true,
-            (Some(test), Transport::Tcp(tcp)) => tcp.flags.contains(flag) != test.not,
-            (Some(_), _) => false,
+            (None, _) => Ternary::Yes,
+            (Some(test), Transport::Tcp(tcp)) => test.check(tcp.flags.contains(flag)),
+            // Of a later fragment the module takes the bytes for a header.
+            (Some(_), _) => Ternary::unknown(super::ports::FRAGMENT),
         };
         let ect = self.ect.is_none_or(|it| (header.tos & 3 == it.value) != it.not);
-        (ect && has(self.ece, TcpFlags::ECE) && has(self.cwr, TcpFlags::CWR)).into()
+        Ternary::from(ect).and(|| has(self.ece, TcpFlags::ECE)).and(|| has(self.cwr, TcpFlags::CWR))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Matches on the transport header: `tcp`, `udp`, `sctp`, `dccp`, `multiport`.
 //!
 //! Kernel: net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c, xt_multiport.c. A later fragment has no transport
-//! header, and none of these holds for it, negated or not.
+//! header, and none of these holds for it, negated or not. But iptables-nft, from version 1.8.8 on, says
+//! ports and flags in the language of nft, which takes the bytes of the fragment for a header.
 
 use super::{Match, Opaque, Span, Test};
 use crate::{
+    Origin,
     iptables::words::{Words, span},
     names,
     packet::{TcpFlags, Transport},
@@ -68,7 +70,24 @@ impl Tcp {
         }
     }
 
+    /// May iptables-nft have said it in the language of nft?
+    fn may_be_translated(&self) -> bool {
+        let asks = self.source.is_some() || self.destination.is_some() || self.flags.is_some();
+        asks && self.option.is_none()
+    }
+
+    /// Is the packet one that would overwrite the ports of its first fragment? The module drops it on sight.
+    pub(super) fn drops_hot(&self, scene: &Scene<'_>) -> bool {
+        let is_overlapping = scene.view.header().is_some_and(|header| {
+            header.protocol == names::TCP && header.fragment.is_some_and(|it| it.offset == 1)
+        });
+        is_overlapping && !(self.may_be_translated() && reads_fragment(names::TCP, scene))
+    }
+
     pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+        if self.may_be_translated() && reads_fragment(names::TCP, scene) {
+            return Ternary::unknown(FRAGMENT);
+        }
         let Transport::Tcp(tcp) = scene.view.transport else { return Ternary::No };
         ports_hold(self.source, self.destination, tcp.source_port, tcp.destination_port)
             .and(|| match &self.flags {
@@ -80,6 +99,15 @@ impl Tcp {
                 None => Ternary::Yes,
             })
     }
+}
+
+/// What a fragment holds where its packet's first one has the header.
+pub(super) const FRAGMENT: &str = "the bytes of a later fragment are not known";
+
+/// Does the rule take bytes of a later fragment of this protocol for its transport header?
+fn reads_fragment(protocol: u8, scene: &Scene<'_>) -> bool {
+    scene.table.origin == Origin::IptablesNft
+        && scene.view.header().is_some_and(|it| it.is_later_fragment() && it.protocol == protocol)
 }
 
 /// Whether a segment has the option numbered `option`. Only the maximum segment size (2) is modelled.
@@ -117,6 +145,10 @@ impl Udp {
     }
 
     pub(super) fn holds(&self, scene: &Scene<'_>) -> Ternary {
+        let asks = self.source.is_some() || self.destination.is_some();
+        if asks && reads_fragment(names::UDP, scene) {
+            return Ternary::unknown(FRAGMENT);
+        }
         match scene.view.transport {
             Transport::Udp { source_port, destination_port }
             | Transport::Ports { source_port, destination_port } => {
@@ -242,13 +274,6 @@ impl Multiport {
             PortSide::Either => among(source) || among(destination),
         })
     }
-}
-
-/// Is this a TCP fragment that would overwrite the ports? `-m tcp` drops it on sight.
-pub(super) fn is_overlapping_tcp_fragment(scene: &Scene<'_>) -> bool {
-    scene.view.header().is_some_and(|header| {
-        header.protocol == names::TCP && header.fragment.is_some_and(|it| it.offset == 1)
-    })
 }
 
 fn ports_hold(

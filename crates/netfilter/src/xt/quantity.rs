@@ -2,7 +2,7 @@
 //!
 //! Kernel: net/netfilter/xt_mark.c, xt_tcpmss.c, xt_statistic.c.
 
-use super::{Masked, Span, Test};
+use super::{Masked, Span, Test, ports::FRAGMENT};
 use crate::{
     iptables::words::{Words, masked},
     packet::Transport,
@@ -140,11 +140,12 @@ fn to_units(chance: f64) -> u32 {
     units
 }
 
-/// `-m tcpmss`. A segment without the option holds only for the negation.
+/// `-m tcpmss`. A segment without the option holds only for the negation. Of a later fragment the module
+/// takes the bytes for a header.
 pub(super) fn mss_holds(test: Test<Span<u16>>, scene: &Scene<'_>) -> Ternary {
     match scene.view.transport {
         Transport::Tcp(tcp) => test.check(tcp.mss.is_some_and(|it| test.value.contains(it))),
-        _ => test.check(false),
+        _ => Ternary::unknown(FRAGMENT),
     }
 }
 

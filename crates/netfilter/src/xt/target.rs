@@ -3,10 +3,11 @@
 mod apply;
 mod mark;
 mod nat;
+mod sets;
 
 use std::net::IpAddr;
 
-use super::{AddressMask, Masked, SetDirection, Span, Unknown, header, set};
+use super::{AddressMask, Masked, Span, Unknown, header};
 use crate::{
     RejectWith,
     iptables::words::{Words, masked, span},
@@ -17,6 +18,7 @@ use crate::{
 pub(crate) use apply::{map_address, takes_handshake};
 pub use mark::{ConnmarkTarget, MarkTarget};
 pub use nat::NatTarget;
+pub use sets::SetTarget;
 
 /// What an iptables rule does.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,27 +202,6 @@ pub struct TosTarget {
     pub mask: u8,
 }
 
-/// `-j SET`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SetTarget {
-    /// `--add-set`.
-    pub add: Option<(String, Vec<SetDirection>)>,
-    /// `--exist`: renew an entry that is there.
-    pub renew: bool,
-    /// `--timeout`.
-    pub timeout: Option<u32>,
-    /// `--del-set`.
-    pub delete: Option<(String, Vec<SetDirection>)>,
-    /// `--map-set`: take from the entry what follows.
-    pub map: Option<(String, Vec<SetDirection>)>,
-    /// `--map-mark`.
-    pub map_mark: bool,
-    /// `--map-prio`.
-    pub map_priority: bool,
-    /// `--map-queue`.
-    pub map_queue: bool,
-}
-
 impl Target {
     /// Reads the options of the target `name`, which come next.
     pub(crate) fn read(name: &str, words: &mut Words<'_, '_>) -> Result<Self, Problem> {
@@ -257,7 +238,7 @@ impl Target {
                 })?;
                 Self::Classify(major, minor)
             }
-            "SET" => Self::Set(read_set(words)?),
+            "SET" => Self::Set(SetTarget::read(words)?),
             "TEE" => read_tee(words)?,
             "SYNPROXY" => Self::Synproxy(rest(words)),
             "mangle" => Self::ArpMangle(rest(words)),
@@ -305,7 +286,7 @@ impl Target {
             Self::Tos(it) => put!(out, " -j TOS --set-tos {:#04x}/{:#04x}", it.value, it.mask),
             Self::Dscp(value) => put!(out, " -j DSCP --set-dscp {value:#04x}"),
             Self::Classify(major, minor) => put!(out, " -j CLASSIFY --set-class {major:04x}:{minor:04x}"),
-            Self::Set(it) => write_set(it, out),
+            Self::Set(it) => it.write(out),
             Self::Tee { gateway, device } => {
                 put!(out, " -j TEE --gateway {gateway}");
                 if let Some(device) = device {
@@ -454,51 +435,6 @@ fn read_ttl(name: &str, words: &mut Words<'_, '_>) -> Result<TtlTarget, Problem>
         .find(|it| !not && option.strip_prefix(prefix) == Some(it))
         .ok_or_else(|| words.unexpected(expected))?;
     Ok(TtlTarget { is_v6, operation, value: words.number("a number below 256")? })
-}
-
-fn read_set(words: &mut Words<'_, '_>) -> Result<SetTarget, Problem> {
-    let one = |words: &mut Words<'_, '_>| {
-        let name = words.argument("a set's name")?.to_owned();
-        Ok((name, words.parse("`src` or `dst`, for each part", set::directions)?))
-    };
-    let mut all = SetTarget::default();
-    while let Some((not, option)) = words.option() {
-        match (option, not) {
-            ("--add-set", false) => all.add = Some(one(words)?),
-            ("--del-set", false) => all.delete = Some(one(words)?),
-            ("--map-set", false) => all.map = Some(one(words)?),
-            ("--exist", false) => all.renew = true,
-            ("--timeout", false) => all.timeout = Some(words.number("seconds")?),
-            ("--map-mark", false) => all.map_mark = true,
-            ("--map-prio", false) => all.map_priority = true,
-            ("--map-queue", false) => all.map_queue = true,
-            _ => return Err(words.unexpected("an option of `-j SET`")),
-        }
-    }
-    Ok(all)
-}
-
-fn write_set(it: &SetTarget, out: &mut String) {
-    let one = |out: &mut String, option: &str, what: &Option<(String, Vec<SetDirection>)>| {
-        if let Some((name, directions)) = what {
-            put!(out, " {option} {name} {}", set::directions_text(directions));
-        }
-    };
-    out.push_str(" -j SET");
-    one(out, "--add-set", &it.add);
-    if it.renew {
-        out.push_str(" --exist");
-    }
-    if let Some(timeout) = it.timeout {
-        put!(out, " --timeout {timeout}");
-    }
-    one(out, "--del-set", &it.delete);
-    one(out, "--map-set", &it.map);
-    let flags =
-        [(it.map_mark, " --map-mark"), (it.map_priority, " --map-prio"), (it.map_queue, " --map-queue")];
-    for (_, text) in flags.iter().filter(|(is_set, _)| *is_set) {
-        out.push_str(text);
-    }
 }
 
 fn read_tee(words: &mut Words<'_, '_>) -> Result<Target, Problem> {

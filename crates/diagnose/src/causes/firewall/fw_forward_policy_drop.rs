@@ -8,7 +8,7 @@ use hopwise_snapshot::{Element, Place};
 use crate::{
     case::Case,
     cause::{Cause, Code, Evidence, Suspects},
-    intent::{Aspect, Basis},
+    intent::{Aspect, Deviation},
 };
 
 pub(super) static CAUSE: Cause = Cause {
@@ -45,11 +45,16 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
 
 /// The network plugin's own accepts if they are what is missing; else the policy.
 fn repair(case: &Case<'_>, place: &Place, drop: &FilterDrop) -> Repair {
-    let flannel = Basis::Controller(Controller::Flannel);
+    let is_flannels = |it: &&Deviation| {
+        it.repair
+            .changes()
+            .iter()
+            .any(|it| matches!(it, Change::Resynced { controller: Controller::Flannel, .. }))
+    };
     let owned =
         case.deviations.iter().filter(|it| matches!(it.aspect, Aspect::OwnedRule | Aspect::OwnedTable));
     let table = Element::iptables_table(place, &drop.tool, &drop.table);
-    let mut lost = owned.filter(|it| it.basis == flannel && table.covers(&it.element));
+    let mut lost = owned.filter(is_flannels).filter(|it| table.covers(&it.element));
     if let Some(deviation) = lost.next() {
         return deviation.repair.clone();
     }

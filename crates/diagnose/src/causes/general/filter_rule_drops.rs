@@ -5,12 +5,12 @@ use hopwise_dataplane::{Blocker, BlockerKind, FilterDrop};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::Place;
 
-use super::{report_blockers, report_deviation, report_foreign_rules};
+use super::{lost_rule_does, report_blockers, report_deviation, report_foreign_rules};
 use crate::{
     case::Case,
     cause::{Cause, Code, Suspects},
     intent::Aspect,
-    rules::{Does, does},
+    rules::Does,
 };
 
 pub(super) static CAUSE: Cause = Cause {
@@ -23,7 +23,7 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     report_foreign_rules(case, suspects, &CAUSE, Does::Filter);
-    let lost = case.deviating(Aspect::OwnedRule).filter(|it| does(&it.expected) == Does::Filter);
+    let lost = case.deviating(Aspect::OwnedRule).filter(|it| lost_rule_does(it) == Does::Filter);
     let filters = case.deviating(Aspect::TcFilter).chain(case.deviating(Aspect::Xfrm));
     for deviation in lost.chain(filters) {
         report_deviation(suspects, &CAUSE, deviation);
@@ -34,11 +34,13 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
 /// A policy lets pass again. A rule of a controller stays: only what nobody of the cluster wrote is deleted.
 fn repair(case: &Case<'_>, blocker: &Blocker) -> Option<Repair> {
     let (BlockerKind::Filter(drop), Some(place)) = (&blocker.kind, &blocker.place) else { return None };
-    if drop.position.is_some() {
-        return None;
-    }
+    drop.position.is_none().then(|| open_policy(case, place, drop))
+}
+
+/// Lets the policy of the chain pass again what its rules do not decide.
+pub(in crate::causes) fn open_policy(case: &Case<'_>, place: &Place, drop: &FilterDrop) -> Repair {
     let (change, verify) = policy(place, drop);
-    Some(Repair::one(Action::change(change, case.snapshot, Risk::Disruptive, verify)))
+    Repair::one(Action::change(change, case.snapshot, Risk::Disruptive, verify))
 }
 
 fn policy(place: &Place, drop: &FilterDrop) -> (Change, String) {

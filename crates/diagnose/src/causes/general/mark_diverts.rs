@@ -1,11 +1,11 @@
 //! `HW9003`: a mark sends packets another way.
 
-use super::{report_deviation, report_foreign_rules};
+use super::{lost_rule_does, report_deviation, report_foreign_rules};
 use crate::{
     case::Case,
     cause::{Cause, Code, Suspects},
     intent::Aspect,
-    rules::{Does, does},
+    rules::Does,
 };
 
 pub(super) static CAUSE: Cause = Cause {
@@ -18,7 +18,7 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     report_foreign_rules(case, suspects, &CAUSE, Does::Mark);
-    for deviation in case.deviating(Aspect::OwnedRule).filter(|it| does(&it.expected) == Does::Mark) {
+    for deviation in case.deviating(Aspect::OwnedRule).filter(|it| lost_rule_does(it) == Does::Mark) {
         report_deviation(suspects, &CAUSE, deviation);
     }
 }

@@ -19,11 +19,13 @@ use hopwise_dataplane::{Blocker, BlockerKind};
 use hopwise_repair::Repair;
 use hopwise_snapshot::Place;
 
+pub(super) use filter_rule_drops::open_policy;
+
 use crate::{
     case::Case,
     cause::{Cause, Evidence, Suspect, Suspects},
     intent::Deviation,
-    rules::{Does, ForeignRule},
+    rules::{Does, ForeignRule, does_in},
 };
 
 pub(super) static CAUSES: &[&Cause] = &[
@@ -119,17 +121,25 @@ fn report_deviation<'s>(
     deviation: &Deviation,
 ) -> &'s mut Suspect {
     let what = deviation.element.parts().join(" ");
+    let (who, is, should) = (subject(&deviation.place), &deviation.observed, &deviation.expected);
+    let basis = deviation.basis.text();
+    let sentence = match (is.as_str(), should.as_str()) {
+        ("missing", should) => format!("{who} lacks {what}, which should be {should} {basis}."),
+        (is, should) if should.starts_with("no ") => {
+            format!("{who} has {what} ({is}); there is {should} {basis}.")
+        }
+        (is, should) => format!("{who}: {what} is {is}, not {should} {basis}."),
+    };
     suspects
         .report(cause, deviation.element.clone())
-        .says(format!(
-            "{}: {what} is {}, not {}, {}.",
-            subject(&deviation.place),
-            deviation.observed,
-            deviation.expected,
-            deviation.basis.text()
-        ))
+        .says(sentence)
         .because([deviation.evidence()])
         .repaired_by(deviation.repair.clone())
+}
+
+/// What a controller's rule does that is missing.
+fn lost_rule_does(deviation: &Deviation) -> Does {
+    does_in(deviation.element.parts().get(1).map_or("", String::as_str), &deviation.expected)
 }
 
 /// Reports rules on the way of broken flows that no controller of the cluster wrote.

@@ -17,7 +17,8 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for deviation in case.deviating(Aspect::Resolver) {
-        report_deviation(suspects, &CAUSE, deviation);
+        // Whether another server answers cannot be read: then only packets tell.
+        report_deviation(suspects, &CAUSE, deviation).is_opaque = true;
     }
     report_blockers(case, suspects, &CAUSE, |_| None);
 }

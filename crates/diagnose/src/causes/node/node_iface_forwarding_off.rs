@@ -1,7 +1,5 @@
 //! `HW1002`: one interface does not forward although the node does.
 
-use hopwise_snapshot::SysctlKey;
-
 use crate::{
     case::Case,
     cause::{Cause, Code, Suspects},
@@ -19,11 +17,7 @@ pub(super) static CAUSE: Cause = Cause {
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for deviation in case.deviating(Aspect::Switch) {
         let parts = deviation.element.parts();
-        let Some(key) = parts.get(1).map(|it| SysctlKey::from_path(&it.replace('.', "/"))) else { continue };
         let (Some(name), Some(link)) = (deviation.place.as_node(), link_of(parts.get(1))) else { continue };
-        if key.is_ipv6() {
-            continue;
-        }
         suspects
             .report(&CAUSE, deviation.element.clone())
             .says(format!(

@@ -1,6 +1,7 @@
 //! The lab's DNS: the cluster's server in the pods of CoreDNS, and the upstream outside.
 
 mod forward;
+mod loop_guard;
 mod zone;
 
 use std::{
@@ -24,6 +25,7 @@ use hickory_server::{
 use tokio::net::{TcpListener, UdpSocket};
 
 pub(crate) use forward::{Forward, nameservers};
+pub(crate) use loop_guard::{LoopGuard, ask_oneself};
 use zone::{ClusterZone, ZoneAnswer, outside_answer};
 
 use super::log::Log;
@@ -40,6 +42,8 @@ pub(crate) enum Scope {
         objects: Objects,
         /// Who answers the rest.
         forward: Forward,
+        /// Notices when they ask back.
+        guard: LoopGuard,
         /// Where failures are noted.
         log: Log,
     },
@@ -109,16 +113,22 @@ impl Dns {
         }
         match &self.scope {
             Scope::Outside(addresses) => outside_answer(&name, kind, OUTSIDE_NAME, addresses),
-            Scope::Cluster { objects, forward, log } => match objects.answer(&name, kind) {
-                Some(answer) => answer,
-                None => match forward.ask(&name, kind, info.protocol == Protocol::Tcp).await {
+            Scope::Cluster { objects, forward, guard, log } => {
+                if let Some(answer) = objects.answer(&name, kind) {
+                    return answer;
+                }
+                if let Some(last_words) = guard.note(&name, kind, info.src) {
+                    log.line(&last_words);
+                    std::process::exit(1);
+                }
+                match forward.ask(&name, kind, info.protocol == Protocol::Tcp).await {
                     Ok(answer) => answer,
                     Err(error) => {
                         log.line(&format!("[ERROR] plugin/errors: 2 {name} {kind}: {error}"));
                         failed(ResponseCode::ServFail)
                     }
-                },
-            },
+                }
+            }
         }
     }
 

@@ -43,30 +43,18 @@ impl ClusterZone {
         let text = name.to_ascii().to_ascii_lowercase();
         let text = text.trim_end_matches('.');
         let below = match text.strip_suffix(CLUSTER_DOMAIN)? {
-            "" => return Some(self.apex(kind)),
+            "" => return Some(apex(kind)),
             below => below.strip_suffix('.')?,
         };
         let labels: Vec<&str> = below.split('.').rev().collect();
         Some(match labels.as_slice() {
-            ["svc"] | ["pod"] => no_data(),
+            ["svc" | "pod"] => no_data(),
             ["svc", namespace] if self.services.iter().any(|it| it.metadata.namespace == *namespace) => {
                 no_data()
             }
             ["svc", namespace, service] => self.service(name, namespace, service, kind),
             _ => no_such_name(),
         })
-    }
-
-    fn apex(&self, kind: RecordType) -> ZoneAnswer {
-        let records = match kind {
-            RecordType::SOA => vec![authority()],
-            RecordType::NS => {
-                let server = cluster_name("ns.dns.");
-                vec![Record::from_rdata(cluster_name(""), TTL, RData::NS(NS(server)))]
-            }
-            _ => return no_data(),
-        };
-        ZoneAnswer { code: ResponseCode::NoError, records, authority: None }
     }
 
     fn service(&self, name: &Name, namespace: &str, service: &str, kind: RecordType) -> ZoneAnswer {
@@ -94,6 +82,19 @@ impl ClusterZone {
             .filter(|it| it.conditions.ready.unwrap_or(true) || service.spec.publish_not_ready_addresses);
         ready.flat_map(|it| &it.addresses).filter_map(|it| it.parse().ok()).collect()
     }
+}
+
+/// The records of the domain itself.
+fn apex(kind: RecordType) -> ZoneAnswer {
+    let records = match kind {
+        RecordType::SOA => vec![authority()],
+        RecordType::NS => {
+            let server = cluster_name("ns.dns.");
+            vec![Record::from_rdata(cluster_name(""), TTL, RData::NS(NS(server)))]
+        }
+        _ => return no_data(),
+    };
+    ZoneAnswer { code: ResponseCode::NoError, records, authority: None }
 }
 
 /// The zone of the upstream outside: one name with these addresses, and nothing else.
