@@ -1,19 +1,33 @@
-//! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and repairs it.
+//! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and says how to repair it.
 
+mod causes;
 mod collect;
+mod completion;
 mod diagnose;
+mod diff;
 mod failure;
 mod lab;
 mod matrix;
+mod output;
+mod program;
+mod progress;
 mod source;
+mod trace;
+mod verdict;
+mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Finds out why a Kubernetes cluster's network is broken, proves it, and repairs it.
+use crate::{
+    failure::usage,
+    program::{Program, program},
+};
+
+/// Finds out why a Kubernetes cluster's network is broken, proves it, and says how to repair it.
 #[derive(Debug, Parser)]
-#[command(name = "hopwise", version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, infer_long_args = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,22 +35,58 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Clusters in network namespaces, to try things on.
+    /// Find out what is broken, and prove it
+    Diagnose(diagnose::Diagnose),
+    /// Follow one flow through the model, hop by hop
+    Trace(trace::TraceCommand),
+    /// Show who can reach whom by the model
+    Matrix(matrix::MatrixCommand),
+    /// Write a snapshot to a file, for other machines and for later
+    Collect(collect::Collect),
+    /// Show what changed between two snapshots, or between two nodes of one
+    Diff(diff::DiffCommand),
+    /// Show the manual page of a cause
+    Explain(causes::Explain),
+    /// Show the table of all causes
+    Causes(causes::Causes),
+    /// Make clusters in network namespaces, to try things on
     #[command(subcommand)]
     Lab(lab::LabCommand),
-    /// Write a snapshot to a file, for other machines and for later.
-    Collect(collect::Collect),
-    /// Find out what is broken, and prove it.
-    Diagnose(diagnose::Diagnose),
-    /// Who can reach whom, by the model.
-    Matrix(matrix::Matrix),
+    /// Show which Hopwise this is, and what it runs on
+    Version(version::Version),
+    /// Write a shell's completion of this command to standard output
+    Completion(completion::Completion),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Lab(command) => lab::run(command),
-        Command::Collect(command) => command.run(),
-        Command::Diagnose(command) => command.run(),
-        Command::Matrix(command) => command.run(),
+    let program = program();
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let command = command(program);
+    let parsed = command.try_get_matches_from(&words).and_then(|it| Arguments::from_arg_matches(&it));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error, &words),
+    };
+    match arguments.command {
+        Command::Diagnose(it) => it.run(program),
+        Command::Trace(it) => it.run(program),
+        Command::Matrix(it) => it.run(program),
+        Command::Collect(it) => it.run(program),
+        Command::Diff(it) => it.run(),
+        Command::Explain(it) => it.run(program),
+        Command::Causes(it) => it.run(),
+        Command::Lab(it) => lab::run(it),
+        Command::Version(it) => it.run(),
+        Command::Completion(it) => it.run(command_of_shell()),
     }
+}
+
+/// The command line, as it is called.
+fn command(program: Program) -> clap::Command {
+    Arguments::command().name("hopwise").bin_name(program.words())
+}
+
+/// The command line as a shell completes it: kubectl completes its plugins itself.
+fn command_of_shell() -> clap::Command {
+    command(Program::Hopwise)
 }

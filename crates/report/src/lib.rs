@@ -9,13 +9,19 @@
 
 mod diff;
 pub mod document;
+mod endpoint;
+mod nearest;
 mod plural;
+mod query;
 mod report;
 mod schema;
 pub mod text;
 mod traced;
 
 pub use diff::{Difference, Differences, Side, differences, differences_of_nodes};
+pub use endpoint::{Endpoint, EndpointError, Named, Transport};
+pub use nearest::nearest;
+pub use query::{Query, QueryError};
 pub use report::{Asked, Ignored, Report};
 pub use schema::schemas;
 pub use traced::{Matrix, Traced};

@@ -18,6 +18,8 @@ pub struct ErrorDocument {
     pub message: String,
     /// Why, each the cause of the one before.
     pub causes: Vec<String>,
+    /// What to do about it; null where that is not known.
+    pub next: Option<String>,
 }
 
 impl Document for ErrorDocument {
@@ -33,12 +35,12 @@ impl ErrorDocument {
             causes.push(error.to_string());
             cause = error.source();
         }
-        Self { schema: Self::SCHEMA, message: error.to_string(), causes }
+        Self { schema: Self::SCHEMA, message: error.to_string(), causes, next: None }
     }
 
     /// The document of a message.
     pub fn message(message: impl Into<String>) -> Self {
-        Self { schema: Self::SCHEMA, message: message.into(), causes: Vec::new() }
+        Self { schema: Self::SCHEMA, message: message.into(), causes: Vec::new(), next: None }
     }
 
     /// The error in one line, for a person.

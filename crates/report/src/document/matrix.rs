@@ -1,8 +1,8 @@
 //! `hopwise/matrix/v1`.
 
-use hopwise_dataplane::{Check, Promise};
+use hopwise_dataplane::{Check, Flow, Promise, Size};
 use hopwise_dns::Corefile;
-use hopwise_snapshot::Cluster;
+use hopwise_snapshot::{Cluster, IfIndex, Snapshot};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ impl MatrixDocument {
                     hopwise_dataplane::State::Unknown => "unknown",
                     hopwise_dataplane::State::Broken => result.disposition.word(),
                 };
-                PairEntry::new(promise, model, domain.as_deref())
+                PairEntry::new(promise, model, domain.as_deref(), matrix.snapshot)
             })
             .collect();
         pairs.sort();
@@ -77,9 +77,9 @@ impl MatrixDocument {
 }
 
 impl PairEntry {
-    fn new(promise: &Promise, model: &'static str, domain: Option<&str>) -> Self {
+    fn new(promise: &Promise, model: &'static str, domain: Option<&str>, snapshot: &Snapshot) -> Self {
         let size = match &promise.check {
-            Check::Flow { flow, .. } => flow.size,
+            Check::Flow { flow, .. } => size(flow, snapshot),
             Check::Name { .. } => None,
         };
         let to = match (&promise.check, domain) {
@@ -94,6 +94,23 @@ impl PairEntry {
             size,
             model,
             packets: None,
+        }
+    }
+}
+
+/// How long the packets of a flow are, where nobody may split them. A flow of full size has the packets that the
+/// sender's interface takes; none where that was not read.
+pub(super) fn size(flow: &Flow, snapshot: &Snapshot) -> Option<u32> {
+    match flow.size {
+        Size::Small => None,
+        Size::Bytes(size) => Some(size),
+        Size::Full => {
+            let net = snapshot.net(&flow.from)?;
+            let links = net.links.known()?;
+            let is_own = |it: IfIndex| links.iter().any(|link| link.index == it && !link.is_loopback());
+            let mut addresses = net.addresses.known()?.iter().filter(|it| is_own(it.link));
+            let same = addresses.find(|it| it.address.addr().is_ipv6() == flow.is_ipv6())?;
+            links.iter().find(|it| it.index == same.link).map(|it| it.mtu)
         }
     }
 }

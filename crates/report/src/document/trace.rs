@@ -130,7 +130,7 @@ impl TracedFlowEntry {
         Self {
             from: flow.from.to_string(),
             to: format!("ip/{address}/{}", flow.protocol.word()),
-            size: flow.size,
+            size: super::matrix::size(flow, snapshot),
             ways: crate::text::likeliest_first(traces)
                 .into_iter()
                 .map(|it| WayEntry::new(it, snapshot))
