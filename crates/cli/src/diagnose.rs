@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Args;
 use hopwise_diagnose::{Cause, Diagnosis, causes, diagnose, diagnose_promises};
 use hopwise_dataplane::contract;
-use hopwise_report::{Asked, Query, Report, document::DiagnosisDocument, text};
+use hopwise_report::{Asked, Query, Report, document::DiagnosisDocument, text, text::Guide};
 use hopwise_snapshot::Snapshot;
 
 use crate::{
@@ -55,11 +55,9 @@ impl Diagnose {
         let found = self.diagnose(snapshot, asked.clone())?;
         complain(&format!("{read}; proved {} promised flows in {}", found.n_promised, seconds(start.elapsed())));
         let report = Report::new(snapshot, &found).about(asked).ignoring(ignored);
-        let next = next(&report, &self.source, program);
-        self.shown.print(
-            || DiagnosisDocument::new(&report),
-            |layout| text::diagnosis(&report, &next, layout),
-        );
+        let guide = guide(&report, &self.source.words(), program);
+        self.shown
+            .print(|| DiagnosisDocument::new(&report), |layout| text::diagnosis(&report, &guide, layout));
         Ok(self.ending.code(report.verdict(), report.is_proven()))
     }
 
@@ -82,14 +80,14 @@ pub(crate) fn cause(written: &str) -> Result<&'static Cause, Failure> {
     causes::find(written).ok_or_else(|| Failure::NoSuchCause { written: written.to_owned() })
 }
 
-/// What to do next, as commands.
-pub(crate) fn next(report: &Report<'_>, source: &Source, program: Program) -> Vec<String> {
+/// What to do next.
+pub(crate) fn guide(report: &Report<'_>, source: &str, program: Program) -> Guide {
     let program = program.words();
-    let Some(first) = report.findings().next() else { return Vec::new() };
-    let mut next = vec![format!("{program} explain {}", first.cause.code)];
-    let violation = first.violations.first().and_then(|it| report.diagnosis.violations.get(*it));
-    if let Some(violation) = violation {
-        next.push(format!("{program} trace {} {} {}", violation.from, violation.to, source.words()));
+    let mut next = Vec::new();
+    if let Some(first) = report.findings().next() {
+        next.push(format!("{program} explain {}", first.cause.code));
+        let violation = first.violations.first().and_then(|it| report.diagnosis.violations.get(*it));
+        next.extend(violation.map(|it| format!("{program} trace {} {} {source}", it.from, it.to)));
     }
-    next
+    Guide { program, next }
 }

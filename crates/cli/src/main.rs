@@ -3,6 +3,7 @@
 mod causes;
 mod collect;
 mod completion;
+mod demo;
 mod diagnose;
 mod diff;
 mod failure;
@@ -35,6 +36,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Watch Hopwise find two faults in a throw-away cluster; the best first thing to try
+    Demo(demo::Demo),
     /// Find out what is broken, and prove it
     Diagnose(diagnose::Diagnose),
     /// Follow one flow through the model, hop by hop
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error, &words),
     };
     match arguments.command {
+        Command::Demo(it) => it.run(program),
         Command::Diagnose(it) => it.run(program),
         Command::Trace(it) => it.run(program),
         Command::Matrix(it) => it.run(program),

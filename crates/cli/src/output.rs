@@ -27,7 +27,14 @@ pub(crate) struct Shown {
     /// The form of the result
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
     pub(crate) output: Format,
-    /// Show lists whole and plans step by step
+    #[command(flatten)]
+    pub(crate) look: Look,
+}
+
+/// The options that say how texts look.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Look {
+    /// Show lists and plans whole
     // kubectl gives a number with it.
     #[arg(short, long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
     verbose: Option<u8>,
@@ -37,19 +44,23 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// How a text is laid out.
-    pub(crate) fn layout(&self) -> Layout {
-        let width = terminal_size::terminal_size_of(stdout()).map(|(width, _)| usize::from(width.0));
-        Layout { width: width.filter(|_| stdout().is_terminal()), is_verbose: self.verbose.is_some_and(|it| it > 0) }
-    }
-
     /// Prints a result in the form asked for.
     pub(crate) fn print<D: Document>(&self, document: impl FnOnce() -> D, text: impl FnOnce(&Layout) -> String) {
         match self.output {
-            Format::Text => self.print_text(&text(&self.layout())),
+            Format::Text => self.look.print_text(&text(&self.look.layout())),
             Format::Json => print(&document::json(&document())),
             Format::Yaml => print(&document::yaml(&document())),
         }
+    }
+
+}
+
+impl Look {
+    /// How a text is laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        let width = terminal_size::terminal_size_of(stdout()).map(|(width, _)| usize::from(width.0));
+        let is_verbose = self.verbose.is_some_and(|it| it > 0);
+        Layout { width: width.filter(|_| stdout().is_terminal()), is_verbose }
     }
 
     /// Prints a text, with its styles where they are wanted.

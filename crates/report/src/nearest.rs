@@ -2,6 +2,8 @@
 
 /// Names that are as near as this to what was written are offered, 1 being equal.
 const LIKENESS: f64 = 0.75;
+/// What divides a name into parts.
+const PARTS: [char; 3] = ['-', '/', '.'];
 /// How many are offered.
 const MOST: usize = 3;
 
@@ -22,10 +24,15 @@ pub fn nearest<'a>(written: &str, names: impl IntoIterator<Item = &'a str>) -> V
 
 fn likeness(written: &str, name: &str) -> f64 {
     let name = name.to_lowercase();
-    let by_letters = strsim::normalized_damerau_levenshtein(written, &name);
-    // Half a name is a good hint at the whole: `ip-forward` at `node-ip-forward-off`.
-    let is_part = written.len() >= 4 && name.contains(written);
-    if is_part { by_letters.max(0.8) } else { by_letters }
+    let whole = strsim::normalized_damerau_levenshtein(written, &name);
+    if written.len() < 4 {
+        return whole;
+    }
+    // A part of a name is a good hint at the whole: `ip-forward` at `node-ip-forward-off`.
+    let words: Vec<&str> = name.split(PARTS).collect();
+    let n_words = written.split(PARTS).count().min(words.len());
+    let parts = words.windows(n_words).map(|it| strsim::normalized_damerau_levenshtein(written, &it.join("-")));
+    parts.fold(whole, |best, it| best.max(it * 0.9))
 }
 
 #[cfg(test)]
@@ -44,6 +51,7 @@ mod tests {
     #[test]
     fn a_part_of_a_name_finds_the_whole() {
         assert_eq!(nearest("resolvconf", NAMES), ["node-resolvconf-empty"]);
+        assert_eq!(nearest("ip-foward", NAMES), ["node-ip-forward-off"]);
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub struct ActionEntry {
     pub node: Option<String>,
     /// The node or the pod whose namespaces it is done in.
     pub place: Option<String>,
-    /// The commands, one a line, or what a person is told to do.
-    pub run: String,
+    /// The commands, one a line, or what a person is told to do; null where a file is written and nothing else.
+    pub run: Option<String>,
     /// What makes it last.
     pub persist: Option<PersistEntry>,
     /// The commands that take it back, one a line; null where nothing does.
@@ -64,7 +64,7 @@ impl ActionEntry {
         Self {
             node: node.map(|it| it.to_string()),
             place: action.place.as_ref().map(ToString::to_string),
-            run: action.run.join("\n"),
+            run: (!action.run.is_empty()).then(|| action.run.join("\n")),
             persist: action.persist.as_ref().map(persist),
             inverse: (!action.inverse.is_empty()).then(|| action.inverse.join("\n")),
             verify: action.verify.clone(),

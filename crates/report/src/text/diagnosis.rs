@@ -3,7 +3,7 @@
 use hopwise_diagnose::{Kind, UnknownFact, Verdict};
 
 use super::{
-    Layout,
+    Guide, Layout,
     finding::finding,
     page::{GOOD, OPEN, Page, STRONG, width},
 };
@@ -19,18 +19,18 @@ const NEXT: usize = 52;
 /// How many facts that are not known are shown.
 const N_SHOWN: usize = 5;
 
-/// A diagnosis for a person. `next` names what to do next, as commands.
-pub fn diagnosis(report: &Report<'_>, next: &[String], layout: &Layout) -> String {
+/// A diagnosis for a person.
+pub fn diagnosis(report: &Report<'_>, guide: &Guide, layout: &Layout) -> String {
     let mut page = Page::new(layout);
     headline(&mut page, report);
     for it in report.findings() {
         page.gap();
-        finding(&mut page, report, it, layout);
+        finding(&mut page, report, it, (guide, layout));
     }
     page.gap();
     unknown(&mut page, "unknown", &report.diagnosis.unknown, layout);
     ignored(&mut page, report);
-    last_line(&mut page, report, next, layout);
+    last_line(&mut page, report, &guide.next, layout);
     page.done()
 }
 

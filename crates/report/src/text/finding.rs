@@ -1,10 +1,10 @@
-//! One finding: what, where, what it breaks, since when, what to do, how we know, what it is not.
+//! One finding: what, where, what it breaks, since when, what to do, how we know, what it is not, where to read on.
 
 use hopwise_diagnose::{Evidence, Finding, Kind, Proof};
 use hopwise_snapshot::Element;
 
 use super::{
-    Layout,
+    Guide, Layout,
     page::{BAD, FAINT, OPEN, Page, STRONG},
     path, plan,
 };
@@ -24,7 +24,12 @@ pub(super) const RIGHT: usize = 83;
 /// How many elements, violations, commands and ruled-out causes are shown.
 const N_SHOWN: usize = 3;
 
-pub(super) fn finding(page: &mut Page, report: &Report<'_>, finding: &Finding, layout: &Layout) {
+pub(super) fn finding(
+    page: &mut Page,
+    report: &Report<'_>,
+    finding: &Finding,
+    (guide, layout): (&Guide, &Layout),
+) {
     let title = format!("{} {}", finding.cause.code, finding.cause.name);
     let style = match finding.kind {
         Kind::Proven => BAD,
@@ -37,11 +42,10 @@ pub(super) fn finding(page: &mut Page, report: &Report<'_>, finding: &Finding, l
     breaks(page, report, finding, layout);
     page.field(AT, "since", TEXT, finding.since.as_deref().unwrap_or("not known"));
     repair(page, finding, layout);
+    plan::plan(page, &finding.repair, layout.n_shown(finding.repair.actions.len(), N_SHOWN));
     page.field(AT, "proof", TEXT, &proof(finding));
     ruled_out(page, finding, layout);
-    if layout.is_verbose {
-        plan::plan(page, &finding.repair);
-    }
+    page.field(AT, "explain", TEXT, &format!("{} explain {}", guide.program, finding.cause.code));
 }
 
 /// A list below a label, cut where it is long.
@@ -84,7 +88,9 @@ fn breaks(page: &mut Page, report: &Report<'_>, finding: &Finding, layout: &Layo
         return page.field(AT, "breaks", TEXT, &format!("nothing now{later}"));
     }
     let violations = finding.violations.iter().filter_map(|it| report.diagnosis.violations.get(*it));
-    let violations: Vec<_> = violations.collect();
+    let mut violations: Vec<_> = violations.collect();
+    // One that nothing else breaks shows best what this does.
+    violations.sort_by_key(|it| it.blockers.iter().filter(|it| !is_at(finding, &it.element)).count());
     let n_flows = count(finding.n_flows, "flow");
     let Some(first) = violations.first() else {
         return page.field(AT, "breaks", TEXT, &format!("{n_flows}, as far as is known"));
@@ -99,10 +105,14 @@ fn breaks(page: &mut Page, report: &Report<'_>, finding: &Finding, layout: &Layo
     }
 }
 
+fn is_at(finding: &Finding, element: &Element) -> bool {
+    finding.elements.iter().any(|it| it.covers(element) || element.covers(it))
+}
+
 fn repair(page: &mut Page, finding: &Finding, layout: &Layout) {
     let steps = steps(finding);
     if steps.is_empty() {
-        return page.field(AT, "repair", TEXT, "none is known");
+        return page.field(AT, "repair", TEXT, "none is known that the model can try");
     }
     let n_shown = layout.n_shown(steps.len(), N_SHOWN);
     let mut text = format!("risk {}   {}", finding.repair.risk().class(), steps[..n_shown].join("; "));

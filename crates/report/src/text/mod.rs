@@ -23,6 +23,15 @@ pub use version::version;
 
 pub(crate) use trace::likeliest_first;
 
+/// What a person can do next, as commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guide {
+    /// The words that call this program: `hopwise`, `kubectl hopwise`.
+    pub program: &'static str,
+    /// What to do next, the most useful first.
+    pub next: Vec<String>,
+}
+
 /// How a text is laid out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
