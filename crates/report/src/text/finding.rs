@@ -165,8 +165,16 @@ fn ruled_out(page: &mut Page, finding: &Finding, layout: &Layout) {
     if finding.ruled_out.is_empty() {
         return;
     }
+    // What has the same reason stands together.
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    for it in &finding.ruled_out {
+        match by_reason.iter_mut().find(|(reason, _)| *reason == it.because) {
+            Some((_, names)) => names.push(it.cause.name),
+            None => by_reason.push((&it.because, vec![it.cause.name])),
+        }
+    }
     let all: Vec<String> =
-        finding.ruled_out.iter().map(|it| format!("{}: {}", it.cause.name, it.because)).collect();
+        by_reason.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect();
     let n_shown = layout.n_shown(all.len(), N_SHOWN);
     let mut text = all[..n_shown].join(" · ");
     if all.len() > n_shown {
