@@ -23,7 +23,7 @@ use crate::{
     lab::KEEPER_WORDS,
     output::{Look, complain},
     program::Program,
-    progress::{Step, seconds},
+    progress::{Step, proved, seconds},
 };
 
 /// What is broken: a kernel switch of one node, and a file of another with the pod that copied it.
@@ -33,7 +33,9 @@ const FAULTS: [&str; 3] = [
     "pod/kube-system/coredns-a: write /etc/resolv.conf ''",
 ];
 
-/// Watch Hopwise find two faults in a cluster made of network namespaces, which is removed at the end.
+/// Watch Hopwise find two faults in a throw-away cluster; the best first thing to try.
+///
+/// The cluster is made of network namespaces of this machine, takes a few seconds, and is removed at the end.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     #[command(flatten)]
@@ -101,9 +103,13 @@ impl Demo {
         self.head("To go on");
         let name = lab.name.to_string();
         lab.remove()?;
-        self.say(&format!("  lab `{name}` is removed, and nothing is left of it; one to play with is made by"));
+        self.say(&format!(
+            "  lab `{name}` is removed, and nothing is left of it; one to play with is made by"
+        ));
         let words = program.words();
-        for line in ["lab up play", "lab inject play node-ip-forward-off@w2", "diagnose --lab play", "lab down play"] {
+        for line in
+            ["lab up play", "lab inject play node-ip-forward-off@w2", "diagnose --lab play", "lab down play"]
+        {
             self.say(&format!("    {words} {line}"));
         }
         Ok(())
@@ -141,9 +147,8 @@ impl Found {
         let diagnosis = diagnose(&snapshot);
         drop(step);
         interrupt.check()?;
-        let proved = seconds(start.elapsed().saturating_sub(read));
-        let n_promised = diagnosis.n_promised;
-        complain(&format!("  read in {}; proved {n_promised} promised flows in {proved}", seconds(read)));
+        let proved = proved(diagnosis.n_promised, start.elapsed().saturating_sub(read));
+        complain(&format!("  read in {}; {proved}", seconds(read)));
         Ok(Self { snapshot, diagnosis })
     }
 }
@@ -193,7 +198,9 @@ impl DemoLab {
 
 impl Drop for DemoLab {
     fn drop(&mut self) {
-        if self.is_up && let Err(error) = down(&self.name) {
+        if self.is_up
+            && let Err(error) = down(&self.name)
+        {
             complain(&format!("lab `{}` could not be removed: {error}", self.name));
         }
     }

@@ -3,8 +3,8 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::Args;
-use hopwise_diagnose::{Cause, Diagnosis, causes, diagnose, diagnose_promises};
 use hopwise_dataplane::contract;
+use hopwise_diagnose::{Cause, Diagnosis, causes, diagnose, diagnose_promises};
 use hopwise_report::{Asked, Query, Report, document::DiagnosisDocument, text, text::Guide};
 use hopwise_snapshot::Snapshot;
 
@@ -12,21 +12,22 @@ use crate::{
     failure::Failure,
     output::{Shown, complain},
     program::Program,
-    progress::{Step, seconds},
+    progress::{Step, proved},
     source::{Probing, Source},
     verdict::Ending,
 };
 
 /// Find out what is broken, and prove it.
 ///
-/// With FROM and TO only what concerns that flow: pod/NS/NAME or node/NAME, and pod/NS/NAME, node/NAME, svc/NS/NAME,
-/// ip/ADDRESS or a DNS name, with :PORT and /tcp, /udp or /icmp.
+/// With FROM and TO only what concerns that flow. The answer ends with 0 where all that is promised is kept, with 1
+/// where something is broken, with 2 where nothing could be read, and with 3 where nothing was found and yet something
+/// is not known.
 #[derive(Debug, Args)]
 pub(crate) struct Diagnose {
-    /// Who sends
+    /// Who sends: pod/NS/NAME or node/NAME
     #[arg(requires = "to")]
     from: Option<String>,
-    /// To whom
+    /// To whom: pod/NS/NAME, node/NAME, svc/NS/NAME, ip/ADDRESS or a DNS name, then :PORT and /tcp, /udp or /icmp
     to: Option<String>,
     #[command(flatten)]
     source: Source,
@@ -53,7 +54,7 @@ impl Diagnose {
         let start = Instant::now();
         let asked = self.from.clone().zip(self.to.clone()).map(|(from, to)| Asked { from, to });
         let found = self.diagnose(snapshot, asked.clone())?;
-        complain(&format!("{read}; proved {} promised flows in {}", found.n_promised, seconds(start.elapsed())));
+        complain(&format!("{read}; {}", proved(found.n_promised, start.elapsed())));
         let report = Report::new(snapshot, &found).about(asked).ignoring(ignored);
         let guide = guide(&report, &self.source.words(), program);
         self.shown

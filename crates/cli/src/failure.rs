@@ -85,9 +85,11 @@ fn likely_causes(written: &str) -> String {
     let names = hopwise_diagnose::causes::all().map(|it| it.name);
     // Codes differ in one digit from their neighbours, so that only names are worth a guess.
     let near = match written.to_ascii_uppercase().strip_prefix("HW") {
-        Some(digits) if digits.bytes().all(|it| it.is_ascii_digit()) => {
-            codes.iter().map(String::as_str).filter(|it| digits.len() >= 2 && it[2..].starts_with(&digits[..2])).collect()
-        }
+        Some(digits) if digits.bytes().all(|it| it.is_ascii_digit()) => codes
+            .iter()
+            .map(String::as_str)
+            .filter(|it| digits.len() >= 2 && it[2..].starts_with(&digits[..2]))
+            .collect(),
         _ => nearest(written, names),
     };
     match near.as_slice() {

@@ -36,28 +36,18 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch Hopwise find two faults in a throw-away cluster; the best first thing to try
     Demo(demo::Demo),
-    /// Find out what is broken, and prove it
     Diagnose(diagnose::Diagnose),
-    /// Follow one flow through the model, hop by hop
     Trace(trace::TraceCommand),
-    /// Show who can reach whom by the model
     Matrix(matrix::MatrixCommand),
-    /// Write a snapshot to a file, for other machines and for later
     Collect(collect::Collect),
-    /// Show what changed between two snapshots, or between two nodes of one
     Diff(diff::DiffCommand),
-    /// Show the manual page of a cause
     Explain(causes::Explain),
-    /// Show the table of all causes
     Causes(causes::Causes),
     /// Make clusters in network namespaces, to try things on
     #[command(subcommand)]
     Lab(lab::LabCommand),
-    /// Show which Hopwise this is, and what it runs on
     Version(version::Version),
-    /// Write a shell's completion of this command to standard output
     Completion(completion::Completion),
 }
 

@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     output::{Shown, complain},
     program::Program,
-    progress::{Step, seconds},
+    progress::{Step, proved},
     source::{Probing, Source},
     verdict::Ending,
 };
@@ -41,8 +41,7 @@ impl MatrixCommand {
         let contract = contract(&read.snapshot);
         let verification = verify(&Network::new(&read.snapshot), &read.snapshot, &contract);
         drop(step);
-        let n_promised = contract.promises.len();
-        complain(&format!("{read}; proved {n_promised} promised flows in {}", seconds(start.elapsed())));
+        complain(&format!("{read}; {}", proved(contract.promises.len(), start.elapsed())));
         let matrix = Matrix { snapshot: &read.snapshot, contract: &contract, verification: &verification };
         self.shown.print(|| MatrixDocument::new(&matrix), |layout| text::matrix(&matrix, layout));
         let verdict = if verification.broken().next().is_some() {

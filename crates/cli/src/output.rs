@@ -45,14 +45,17 @@ pub(crate) struct Look {
 
 impl Shown {
     /// Prints a result in the form asked for.
-    pub(crate) fn print<D: Document>(&self, document: impl FnOnce() -> D, text: impl FnOnce(&Layout) -> String) {
+    pub(crate) fn print<D: Document>(
+        &self,
+        document: impl FnOnce() -> D,
+        text: impl FnOnce(&Layout) -> String,
+    ) {
         match self.output {
             Format::Text => self.look.print_text(&text(&self.look.layout())),
             Format::Json => print(&document::json(&document())),
             Format::Yaml => print(&document::yaml(&document())),
         }
     }
-
 }
 
 impl Look {

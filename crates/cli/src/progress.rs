@@ -40,3 +40,9 @@ pub(crate) fn seconds(duration: Duration) -> String {
         _ => format!("{:.1} s", duration.as_secs_f64()),
     }
 }
+
+/// What was proved and how long that took, for a person.
+pub(crate) fn proved(n_promised: usize, took: Duration) -> String {
+    let flows = if n_promised == 1 { "flow" } else { "flows" };
+    format!("proved {n_promised} promised {flows} in {}", seconds(took))
+}

@@ -17,7 +17,9 @@ pub(crate) fn rule_out(findings: &mut [Finding], tried: &[Suspect]) {
 
 fn because(cause: &Cause, tried: &[Suspect]) -> String {
     match tried.iter().find(|it| it.cause == cause) {
-        Some(suspect) => format!("{} is as suspected, and its repair in the model heals nothing", suspect.elements[0]),
+        Some(suspect) => {
+            format!("{} is as suspected, and its repair in the model heals nothing here", suspect.elements[0])
+        }
         None => "nothing that was read shows it".to_owned(),
     }
 }

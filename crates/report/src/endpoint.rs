@@ -93,9 +93,7 @@ fn parse(text: &str) -> Result<Endpoint, String> {
     let (name, port) = if parts[0] == "ip" { (last, None) } else { split_port(last)? };
     let (named, port) = match parts[0] {
         "pod" => (Named::Pod(PodName::new(parts[1], name)), port),
-        "svc" | "service" => {
-            (Named::Service { namespace: parts[1].to_owned(), name: name.to_owned() }, port)
-        }
+        "svc" | "service" => (Named::Service { namespace: parts[1].to_owned(), name: name.to_owned() }, port),
         "node" => (Named::Node(NodeName::from(name)), port),
         "ip" => address(last).ok_or_else(|| format!("`{last}` is no address"))?,
         _ => match address(last) {

@@ -31,7 +31,8 @@ fn likeness(written: &str, name: &str) -> f64 {
     // A part of a name is a good hint at the whole: `ip-forward` at `node-ip-forward-off`.
     let words: Vec<&str> = name.split(PARTS).collect();
     let n_words = written.split(PARTS).count().min(words.len());
-    let parts = words.windows(n_words).map(|it| strsim::normalized_damerau_levenshtein(written, &it.join("-")));
+    let parts =
+        words.windows(n_words).map(|it| strsim::normalized_damerau_levenshtein(written, &it.join("-")));
     parts.fold(whole, |best, it| best.max(it * 0.9))
 }
 

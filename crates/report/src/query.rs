@@ -2,9 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use hopwise_dataplane::{
-    Check, Contract, Expectation, Flow, FlowProtocol, Promise, PromiseKind, Recipient,
-};
+use hopwise_dataplane::{Check, Contract, Expectation, Flow, FlowProtocol, Promise, PromiseKind, Recipient};
 use hopwise_snapshot::{Cluster, NodeName, Place, PodName, Protocol, Snapshot};
 
 use crate::{
@@ -47,7 +45,9 @@ pub enum QueryError {
         nearest: Vec<String>,
     },
     /// Only a pod or a node sends.
-    #[error("`{text}` sends no packets that could be followed: expected pod/NS/NAME or node/NAME, without a port")]
+    #[error(
+        "`{text}` sends no packets that could be followed: expected pod/NS/NAME or node/NAME, without a port"
+    )]
     NotASender {
         /// What was asked for.
         text: String,
@@ -84,9 +84,14 @@ impl QueryError {
             Self::NoSuch { nearest, .. } => Some(format!("did you mean {}?", nearest.join(" or "))),
             Self::NameWithPort { text } => {
                 let name = text.split([':', '/']).next().unwrap_or(text);
-                Some(format!("ask for `{name}`, then for ip/ADDRESS:PORT with the address that it stands for"))
+                Some(format!(
+                    "ask for `{name}`, then for ip/ADDRESS:PORT with the address that it stands for"
+                ))
             }
-            Self::Malformed(_) | Self::NotASender { .. } | Self::SeveralPorts { .. } | Self::NoAddress { .. } => None,
+            Self::Malformed(_)
+            | Self::NotASender { .. }
+            | Self::SeveralPorts { .. }
+            | Self::NoAddress { .. } => None,
         }
     }
 }
@@ -241,6 +246,10 @@ impl Ends<'_> {
                 name.trim_end_matches('.').eq_ignore_ascii_case(promised)
             }
             (Named::Address(address), Check::Flow { flow, .. }) => flow.to == *address,
+            (Named::Node(name), Check::Flow { flow, .. }) => {
+                let node = self.snapshot.cluster.node(name);
+                node.is_some_and(|it| it.internal_ips().any(|it| it == flow.to))
+            }
             (named, Check::Flow { .. }) => {
                 promise.to.parse::<Endpoint>().is_ok_and(|it: Endpoint| it.named == *named)
             }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hopwise_dataplane::{Assumption, Blocker, Contract, Expectation, Resolution, State, Traces, Verification};
+use hopwise_dataplane::{
+    Assumption, Blocker, Contract, Expectation, Resolution, State, Traces, Verification,
+};
 use hopwise_snapshot::Snapshot;
 
 /// One flow, or the resolution of one name, through the model.

@@ -24,7 +24,11 @@ fn broken() -> Vec<u8> {
 fn a_file_that_was_cut_short() {
     let bytes = broken();
     let ran = diagnose(&bytes[..bytes.len() / 2]);
-    assert!(ran.stderr.contains("file.hop") && ran.stderr.contains("the file is cut short"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("file.hop") && ran.stderr.contains("the file is cut short"),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("next: copy the file again"), "{}", ran.stderr);
 }
 

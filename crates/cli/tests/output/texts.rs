@@ -33,7 +33,8 @@ fn a_flow_that_works_in_a_broken_cluster_is_well() {
 
 #[test]
 fn a_flow_that_nobody_promises_is_judged_all_the_same() {
-    let words = ["diagnose", "pod/default/client-cp", "pod/default/echo-w2:9/tcp", "--snapshot", "broken.hop"];
+    let words =
+        ["diagnose", "pod/default/client-cp", "pod/default/echo-w2:9/tcp", "--snapshot", "broken.hop"];
     assert_snapshot!(hopwise(&words).told());
 }
 
@@ -45,13 +46,14 @@ fn an_ignored_cause_is_hidden_and_said_to_be() {
 
 #[test]
 fn a_dropped_flow_is_followed_to_the_element_that_decides() {
-    let words = ["trace", "pod/default/client-cp", "pod/default/echo-w2:8080/tcp", "--snapshot", "broken.hop"];
+    let words =
+        ["trace", "pod/default/client-cp", "pod/default/echo-w2:8080/tcp", "--snapshot", "broken.hop"];
     assert_snapshot!(hopwise(&words).told());
 }
 
 #[test]
 fn a_delivered_flow_is_followed_there_and_back() {
-    let words = ["trace", "pod/default/client-cp", "svc/default/echo", "--snapshot", "healthy.hop"];
+    let words = ["trace", "pod/default/client-cp", "svc/default/echo:80", "--snapshot", "healthy.hop"];
     assert_snapshot!(hopwise(&words).told());
 }
 
@@ -91,24 +93,25 @@ fn a_collected_snapshot_is_collected_again_as_it_is() {
     assert_eq!(read(&copy), read(&directory().join("broken.hop")));
 }
 
+/// The words of a diagnosis of one flow that is broken by one cause: quick.
+const ONE_FLOW: [&str; 5] =
+    ["diagnose", "pod/default/client-cp", "pod/default/echo-w2:8080/tcp", "--snapshot", "broken.hop"];
+
 #[test]
 fn no_byte_of_colour_reaches_a_pipe() {
-    for words in [
-        &["diagnose", "--snapshot", "broken.hop"][..],
-        &["matrix", "--snapshot", "broken.hop"],
-        &["explain", "HW1001"],
-        &["causes"],
-    ] {
+    for words in [&ONE_FLOW[..], &["explain", "HW1001"], &["causes"], &["diff", "healthy.hop", "broken.hop"]]
+    {
         assert!(!hopwise(words).stdout.contains('\u{1b}'), "{words:?}");
     }
 }
 
 #[test]
 fn colour_is_given_to_a_terminal_and_taken_away_by_request() {
-    // A stream that is said to be one is as good as a terminal.
+    // A stream that is said to be a terminal is as good as one.
     let forced = |words: &[&str]| ran(command().env("CLICOLOR_FORCE", "1").args(words)).stdout;
     assert!(forced(&["explain", "HW1001"]).contains('\u{1b}'));
     assert!(!forced(&["explain", "HW1001", "--no-color"]).contains('\u{1b}'));
+    assert!(!forced(&["explain", "HW1001", "-o", "json"]).contains('\u{1b}'));
     let by_variable = ran(command().env("NO_COLOR", "1").args(["explain", "HW1001"]));
     assert!(!by_variable.stdout.contains('\u{1b}'));
 }
@@ -118,33 +121,54 @@ fn as_a_plugin_of_kubectl_it_calls_itself_so() {
     let directory_of_plugin = tempfile::tempdir().unwrap();
     let plugin = directory_of_plugin.path().join("kubectl-hopwise");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hopwise"), &plugin).unwrap();
-    let mut command = std::process::Command::new(&plugin);
-    let ran = ran(command.current_dir(directory()).args(["diagnose", "--snapshot", "broken.hop"]));
-    assert!(ran.stdout.contains("explain  kubectl hopwise explain HW1001"), "{}", ran.stdout);
-    let help = crate::harness::ran(std::process::Command::new(&plugin).args(["trace", "-h"]));
-    assert!(help.stdout.contains("Usage: kubectl hopwise trace"), "{}", help.stdout);
+    let told = ran(std::process::Command::new(&plugin).current_dir(directory()).args(ONE_FLOW)).stdout;
+    assert!(told.contains("explain  kubectl hopwise explain HW1001"), "{told}");
+    assert!(told.contains("kubectl hopwise trace pod/default/client-cp"), "{told}");
+    let help = ran(std::process::Command::new(&plugin).args(["trace", "-h"])).stdout;
+    assert!(help.contains("Usage: kubectl hopwise trace"), "{help}");
 }
 
 #[test]
 fn the_exit_code_says_what_was_found() {
     let code = |words: &[&str]| hopwise(words).code.unwrap();
-    assert_eq!(code(&["diagnose", "--snapshot", "healthy.hop"]), 0);
-    assert_eq!(code(&["diagnose", "--snapshot", "broken.hop", "--fail-on", "proven"]), 1);
-    assert_eq!(code(&["diagnose", "--snapshot", "broken.hop", "--exit-zero"]), 0);
-    assert_eq!(code(&["diagnose", "--snapshot", "broken.hop", "--ignore", "HW1001", "--ignore", "HW2004"]), 0);
+    let one_flow = |words: &[&str]| code(&[&ONE_FLOW[..], words].concat());
+    assert_eq!(one_flow(&[]), 1);
+    assert_eq!(one_flow(&["--fail-on", "proven"]), 1);
+    assert_eq!(one_flow(&["--fail-on=any"]), 1);
+    assert_eq!(one_flow(&["--exit-zero"]), 0);
+    assert_eq!(one_flow(&["--ignore", "HW1001"]), 0);
+    assert_eq!(one_flow(&["--ignore", "bridge-down"]), 1);
+    let unpromised = ["diagnose", "node/cp", "pod/default/echo-w1:9/tcp", "--snapshot", "healthy.hop"];
+    assert_eq!(code(&unpromised), 1);
+    // What nobody can try on the model is not proven.
+    assert_eq!(code(&[&unpromised[..], &["--fail-on", "proven"]].concat()), 0);
     assert_eq!(code(&["matrix", "--snapshot", "healthy.hop"]), 0);
     assert_eq!(code(&["trace", "node/cp", "pod/default/echo-w1", "--snapshot", "healthy.hop"]), 0);
+    assert_eq!(
+        code(&["trace", "node/cp", "pod/default/echo-w2", "--snapshot", "broken.hop", "--exit-zero"]),
+        0
+    );
+}
+
+#[test]
+fn a_node_is_asked_for_by_name_or_address() {
+    let words = |to| ["diagnose", "pod/default/client-w1", to, "--snapshot", "healthy.hop"];
+    let (by_name, by_address) = (hopwise(&words("node/cp:6443")), hopwise(&words("ip/192.168.50.11:6443")));
+    assert_eq!(by_name.stdout, by_address.stdout);
+    assert!(by_name.stdout.contains("the one promised flow arrives"), "{by_name:?}");
 }
 
 #[test]
 fn what_was_not_read_is_named_and_is_no_verdict() {
     let mut snapshot =
         hopwise_snapshot::hop::read(&std::fs::read(directory().join("healthy.hop")).unwrap()).unwrap();
-    let unread = hopwise_snapshot::Observed::NotCollected(hopwise_snapshot::Reason::TimedOut);
-    snapshot.nodes.insert("w2".into(), unread);
+    let w2 = snapshot.nodes.get_mut(&"w2".into()).and_then(hopwise_snapshot::Observed::known_mut).unwrap();
+    let reason = hopwise_snapshot::Reason::NotPermitted("CAP_NET_ADMIN".to_owned());
+    w2.net.netfilter.iptables_nft.ipv4 = hopwise_snapshot::Observed::NotCollected(reason);
     let directory_of_file = tempfile::tempdir().unwrap();
     let path = directory_of_file.path().join("unread.hop");
     std::fs::write(&path, hopwise_snapshot::hop::write(&snapshot)).unwrap();
-    let ran = ran(command().current_dir(directory_of_file.path()).args(["diagnose", "--snapshot", "unread.hop"]));
+    let ran =
+        ran(command().current_dir(directory_of_file.path()).args(["diagnose", "--snapshot", "unread.hop"]));
     assert_snapshot!(ran.told());
 }

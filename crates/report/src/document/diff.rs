@@ -69,10 +69,7 @@ impl DiffDocument {
 
 impl SideEntry {
     fn new(side: &Side<'_>) -> Self {
-        Self {
-            snapshot: SnapshotName::new(side.snapshot),
-            node: side.node.as_ref().map(ToString::to_string),
-        }
+        Self { snapshot: SnapshotName::new(side.snapshot), node: side.node.as_ref().map(ToString::to_string) }
     }
 }
 

@@ -84,6 +84,7 @@ impl PairEntry {
         };
         let to = match (&promise.check, domain) {
             (Check::Name { name }, Some(domain)) => full_name(name, domain),
+            (Check::Flow { flow, .. }, _) => node_name(flow, snapshot).unwrap_or_else(|| promise.to.clone()),
             _ => promise.to.clone(),
         };
         Self {
@@ -113,6 +114,16 @@ pub(super) fn size(flow: &Flow, snapshot: &Snapshot) -> Option<u32> {
             links.iter().find(|it| it.index == same.link).map(|it| it.mtu)
         }
     }
+}
+
+/// A node's address as the node: `node/cp:6443/tcp`.
+fn node_name(flow: &Flow, snapshot: &Snapshot) -> Option<String> {
+    let mut nodes = snapshot.cluster.nodes.known()?.iter();
+    let node = nodes.find(|it| it.internal_ips().any(|it| it == flow.to))?.name();
+    Some(match flow.protocol.port() {
+        Some(port) => format!("node/{node}:{port}/{}", flow.protocol.word()),
+        None => format!("node/{node}"),
+    })
 }
 
 /// A name of a Service with the cluster's domain: `kubernetes.default.svc` is resolved by the search list of the pod,

@@ -19,8 +19,8 @@ use serde::Serialize;
 
 pub use causes::{CauseEntry, CausesDocument};
 pub use diagnosis::{
-    AskedFlow, Breaks, DiagnosisDocument, EvidenceEntry, FindingEntry, IgnoredEntry, ProofEntry, RuledOutEntry,
-    SnapshotSummary, UnknownEntry, ViolationEntry,
+    AskedFlow, Breaks, DiagnosisDocument, EvidenceEntry, FindingEntry, IgnoredEntry, ProofEntry,
+    RuledOutEntry, SnapshotSummary, UnknownEntry, ViolationEntry,
 };
 pub use diff::{DiffDocument, DifferenceEntry, SideEntry};
 pub use error::ErrorDocument;

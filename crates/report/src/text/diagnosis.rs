@@ -58,7 +58,8 @@ fn headline(page: &mut Page, report: &Report<'_>) {
             page.styled(0, &kept, GOOD.bold());
         }
         Verdict::Incomplete => {
-            let text = format!("nothing is broken for certain, and for some of {promised} the answer is not known");
+            let text =
+                format!("nothing is broken for certain, and for some of {promised} the answer is not known");
             page.styled(0, &text, OPEN.bold());
         }
     }

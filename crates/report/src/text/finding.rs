@@ -91,16 +91,20 @@ fn breaks(page: &mut Page, report: &Report<'_>, finding: &Finding, layout: &Layo
     let mut violations: Vec<_> = violations.collect();
     // One that nothing else breaks shows best what this does.
     violations.sort_by_key(|it| it.blockers.iter().filter(|it| !is_at(finding, &it.element)).count());
+    if finding.n_flows == 0 {
+        let text = "no flow by itself: what it stops, something else stops as well";
+        return page.field(AT, "breaks", TEXT, text);
+    }
     let n_flows = count(finding.n_flows, "flow");
     let Some(first) = violations.first() else {
         return page.field(AT, "breaks", TEXT, &format!("{n_flows}, as far as is known"));
     };
     page.field(AT, "breaks", TEXT, &format!("{n_flows}, as {}", path::flow(first)));
-    page.line(DETAIL, &path::path(first));
+    page.line(DETAIL, &path::path(first, |it| is_at(finding, it)));
     if layout.is_verbose {
         for violation in &violations[1..] {
             page.line(TEXT, &format!("and {}", path::flow(violation)));
-            page.line(DETAIL, &path::path(violation));
+            page.line(DETAIL, &path::path(violation, |it| is_at(finding, it)));
         }
     }
 }

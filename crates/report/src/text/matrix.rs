@@ -36,7 +36,11 @@ pub fn matrix(matrix: &Matrix<'_>, layout: &Layout) -> String {
     let mut page = Page::new(layout);
     let n_delivered = pairs.iter().filter(|it| it.model == "delivered").count();
     let (promised, arrive) = (count(pairs.len(), "promised flow"), verb(n_delivered, "arrive"));
-    page.styled(0, &format!("{n_delivered} of {promised} {arrive} by the model; no packets were sent"), STRONG);
+    page.styled(
+        0,
+        &format!("{n_delivered} of {promised} {arrive} by the model; no packets were sent"),
+        STRONG,
+    );
     page.gap();
     table(&mut page, pairs);
     page.gap();
@@ -59,7 +63,8 @@ fn table(page: &mut Page, pairs: &[PairEntry]) {
     }
     page.verbatim(0, &format!("{:left$} {heads}", "from"));
     for source in &sources {
-        let signs: String = targets.iter().map(|to| format!("  {}", sign(cells.get(&(source, to))))).collect();
+        let signs: String =
+            targets.iter().map(|to| format!("  {}", sign(cells.get(&(source, to))))).collect();
         page.verbatim(0, &format!("{:left$} {signs}", printable(source)));
     }
     page.gap();

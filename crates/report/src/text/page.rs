@@ -80,17 +80,17 @@ impl Page {
     }
 
     /// A text at the left with one at the right edge, which is at `right` or the terminal's.
-    pub(super) fn edges(&mut self, (left, left_style): (&str, Style), (text, style): (&str, Style), right: usize) {
+    pub(super) fn edges(
+        &mut self,
+        (left, left_style): (&str, Style),
+        (text, style): (&str, Style),
+        right: usize,
+    ) {
         let left = printable(left);
         let used = width(&left) + width(text);
         let padding = self.columns(right).saturating_sub(used).max(2);
-        let _ = writeln!(
-            self.text,
-            "{}{}{}",
-            paint(&left, left_style),
-            " ".repeat(padding),
-            paint(text, style)
-        );
+        let _ =
+            writeln!(self.text, "{}{}{}", paint(&left, left_style), " ".repeat(padding), paint(text, style));
     }
 
     /// A text of several lines, each from a column on and never broken.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use hopwise_dataplane::{Blocker, BlockerKind, Hop, PromiseKind, Stage};
 use hopwise_diagnose::Violation;
+use hopwise_snapshot::Element;
 
 /// A promised flow as a person writes it: `pod/default/a → pod/default/b:8080/tcp`.
 pub(super) fn flow(violation: &Violation) -> String {
@@ -16,13 +17,22 @@ pub(super) fn flow(violation: &Violation) -> String {
     }
 }
 
-/// The way of the flow that stands for a violation, up to what stops it.
-pub(super) fn path(violation: &Violation) -> String {
-    path_of(&violation.trace, &violation.blockers, violation.from.short())
+/// The way of the flow that stands for a violation, up to what stops it. `is_own` tells which elements are those of the
+/// finding that is told about: where the flow ends earlier, by something else, its way there is not known.
+pub(super) fn path(violation: &Violation, is_own: impl Fn(&Element) -> bool) -> String {
+    let end = violation.trace.iter().rposition(|it| it.stage == Stage::Drop);
+    let at_end = end.and_then(|it| violation.trace[it].element.as_ref());
+    let own = violation.blockers.iter().find(|it| is_own(&it.element));
+    match (own, at_end) {
+        (Some(own), Some(at_end)) if own.element != *at_end && !is_own(at_end) => {
+            format!("{} → … → ✗ {}", violation.from.short(), stop(own))
+        }
+        _ => path_of(&violation.trace, &violation.blockers, violation.from.short()),
+    }
 }
 
 /// The interfaces of a trace up to what stops it, and what that is.
-pub(super) fn path_of(hops: &[Hop], blockers: &BTreeSet<Blocker>, from: &str) -> String {
+fn path_of(hops: &[Hop], blockers: &BTreeSet<Blocker>, from: &str) -> String {
     let end = hops.iter().rposition(|it| it.stage == Stage::Drop);
     let (leg, hops) = match end {
         Some(end) => (hops[end].leg, &hops[..=end]),
