@@ -88,7 +88,7 @@ impl Demo {
         self.show_found(&found, &Guide { program: program.words(), next: Vec::new() });
 
         self.head("Broken on purpose");
-        lab.hopwise(&[&["lab", "inject", lab.name.as_str()], &FAULTS[..]].concat(), &interrupt)?;
+        hopwise(&[&["lab", "inject", lab.name.as_str()], &FAULTS[..]].concat(), &interrupt)?;
         for fault in FAULTS {
             self.say(&format!("  {fault}"));
         }
@@ -140,7 +140,7 @@ impl Found {
         let start = Instant::now();
         let step = Step::new("reading nodes and pods");
         // Another process reads: only one without threads can enter the namespaces of a plain user's lab.
-        let bytes = lab.hopwise(&["collect", "--lab", lab.name.as_str(), "-o", "-"], interrupt)?;
+        let bytes = hopwise(&["collect", "--lab", lab.name.as_str(), "-o", "-"], interrupt)?;
         let snapshot = hop::read(&bytes)?;
         let read = start.elapsed();
         step.says("proving what is promised");
@@ -160,6 +160,18 @@ struct DemoLab {
     is_up: bool,
 }
 
+/// Runs this program with other words, and returns what it prints.
+fn hopwise(words: &[&str], interrupt: &Interrupt) -> Result<Vec<u8>, DemoError> {
+    let mut command = Command::new("/proc/self/exe");
+    let output = command.args(words).stdin(Stdio::null()).output().map_err(DemoError::Start)?;
+    interrupt.check()?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(DemoError::Step { words: words.join(" "), said })
+}
+
 impl DemoLab {
     fn build(interrupt: &Interrupt) -> Result<Self, DemoError> {
         let Ok(name) = format!("demo-{}", std::process::id()).parse() else {
@@ -174,18 +186,6 @@ impl DemoLab {
         lab.took = start.elapsed();
         interrupt.check()?;
         Ok(lab)
-    }
-
-    /// Runs this program with other words, and returns what it prints.
-    fn hopwise(&self, words: &[&str], interrupt: &Interrupt) -> Result<Vec<u8>, DemoError> {
-        let mut command = Command::new("/proc/self/exe");
-        let output = command.args(words).stdin(Stdio::null()).output().map_err(DemoError::Start)?;
-        interrupt.check()?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(DemoError::Step { words: words.join(" "), said })
     }
 
     fn remove(mut self) -> Result<(), DemoError> {

@@ -53,7 +53,7 @@ impl Diagnose {
         let snapshot = &read.snapshot;
         let start = Instant::now();
         let asked = self.from.clone().zip(self.to.clone()).map(|(from, to)| Asked { from, to });
-        let found = self.diagnose(snapshot, asked.clone())?;
+        let found = diagnosis(snapshot, asked.clone())?;
         complain(&format!("{read}; {}", proved(found.n_promised, start.elapsed())));
         let report = Report::new(snapshot, &found).about(asked).ignoring(ignored);
         let guide = guide(&report, &self.source.words(), program);
@@ -61,19 +61,20 @@ impl Diagnose {
             .print(|| DiagnosisDocument::new(&report), |layout| text::diagnosis(&report, &guide, layout));
         Ok(self.ending.code(report.verdict(), report.is_proven()))
     }
+}
 
-    fn diagnose(&self, snapshot: &Snapshot, asked: Option<Asked>) -> Result<Diagnosis, Failure> {
-        let Some(asked) = asked else {
-            let _step = Step::new("proving what is promised");
-            return Ok(diagnose(snapshot));
-        };
-        let query = Query::new(snapshot, &contract(snapshot), asked, false)?;
-        if !query.is_promised {
-            complain("Kubernetes does not promise this flow; it is judged as if it did");
-        }
+/// A diagnosis of every promise, or of what concerns one flow.
+fn diagnosis(snapshot: &Snapshot, asked: Option<Asked>) -> Result<Diagnosis, Failure> {
+    let Some(asked) = asked else {
         let _step = Step::new("proving what is promised");
-        Ok(diagnose_promises(snapshot, query.promises))
+        return Ok(diagnose(snapshot));
+    };
+    let query = Query::new(snapshot, &contract(snapshot), asked, false)?;
+    if !query.is_promised {
+        complain("Kubernetes does not promise this flow; it is judged as if it did");
     }
+    let _step = Step::new("proving what is promised");
+    Ok(diagnose_promises(snapshot, query.promises))
 }
 
 /// The cause with this code or name.

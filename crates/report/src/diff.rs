@@ -131,7 +131,7 @@ fn without_unread(old: &mut Named, new: &mut Named) -> BTreeSet<String> {
 /// The element as it would be called at another place.
 fn rehomed(element: &Element, place: Option<&Place>) -> Element {
     match (element.of_place(), place) {
-        (Some(own), Some(place @ Place::Node(_))) if matches!(own, Place::Node(_)) => {
+        (Some(Place::Node(_)), Some(place @ Place::Node(_))) => {
             Element::new(&hopwise_snapshot::Scope::Place(place.clone()), element.parts())
         }
         _ => element.clone(),

@@ -108,7 +108,7 @@ impl<'a> Report<'a> {
     }
 
     fn is_ignored(&self, cause: &Cause) -> bool {
-        self.ignored.iter().any(|it| *it == cause)
+        self.ignored.contains(&cause)
     }
 
     /// Violations that findings explain, all of which are ignored.

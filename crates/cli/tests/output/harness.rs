@@ -1,11 +1,15 @@
 //! Running `hopwise` where the snapshots lie.
 
 use std::{
+    fmt::Write,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use hopwise_snapshot::{Snapshot, hop};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Where the snapshots lie.
 pub(crate) fn directory() -> PathBuf {
@@ -36,8 +40,18 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |it| String::from_utf8(it).unwrap();
     let ran = Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) };
+    assert!(ran.code.is_some(), "ended by a signal: {status}");
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
     ran
+}
+
+/// A directory with `patched.hop`: a snapshot that was changed.
+pub(crate) fn patched(name: &str, patch: impl FnOnce(&mut Snapshot)) -> TempDir {
+    let mut snapshot = hop::read(&fs::read(directory().join(name)).unwrap()).unwrap();
+    patch(&mut snapshot);
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("patched.hop"), hop::write(&snapshot)).unwrap();
+    directory
 }
 
 impl Ran {
@@ -45,10 +59,10 @@ impl Ran {
     pub(crate) fn told(&self) -> String {
         let mut told = String::new();
         for line in self.stderr.lines() {
-            told.push_str(&format!("[stderr] {}\n", without_times(line)));
+            writeln!(told, "[stderr] {}", without_times(line)).unwrap();
         }
         told.push_str(&self.stdout);
-        told.push_str(&format!("[exit code] {:?}", self.code.unwrap_or(-1)));
+        write!(told, "[exit code] {}", self.code.unwrap()).unwrap();
         told
     }
 

@@ -1,8 +1,12 @@
 //! What an operator reads.
 
+use hopwise_snapshot::{Node, Observed, Reason, Snapshot};
 use insta::assert_snapshot;
 
-use crate::harness::{command, directory, hopwise, ran};
+use crate::harness::{command, directory, hopwise, patched, ran};
+
+/// The words of a diagnosis of a snapshot that was changed.
+const DIAGNOSE_PATCHED: [&str; 3] = ["diagnose", "--snapshot", "patched.hop"];
 
 #[test]
 fn a_healthy_cluster_is_said_to_be_healthy() {
@@ -158,17 +162,38 @@ fn a_node_is_asked_for_by_name_or_address() {
     assert!(by_name.stdout.contains("the one promised flow arrives"), "{by_name:?}");
 }
 
+/// The state of node w2 in a snapshot.
+fn w2(snapshot: &mut Snapshot) -> &mut Node {
+    snapshot.nodes.get_mut(&"w2".into()).and_then(Observed::known_mut).unwrap()
+}
+
+fn remove_settings(snapshot: &mut Snapshot) {
+    let file = w2(snapshot).files.get_mut("/etc/sysctl.d/k8s.conf").unwrap();
+    *file = Observed::Absent;
+}
+
+#[test]
+fn what_breaks_later_is_told_and_is_no_fault_now() {
+    let directory = patched("healthy.hop", remove_settings);
+    assert_snapshot!(ran(command().current_dir(directory.path()).args(DIAGNOSE_PATCHED)).told());
+}
+
+#[test]
+fn why_it_broke_is_told_where_the_files_say_it() {
+    let directory = patched("broken.hop", remove_settings);
+    let words = ["diagnose", "node/cp", "pod/default/echo-w2:8080/tcp", "--snapshot", "patched.hop"];
+    let told = ran(command().current_dir(directory.path()).args(words)).stdout;
+    let since = told.lines().find(|it| it.starts_with("  since")).unwrap();
+    assert_eq!(since, "  since    its file is gone: /etc/sysctl.d/k8s.conf on cp and w1, not on w2");
+}
+
 #[test]
 fn what_was_not_read_is_named_and_is_no_verdict() {
-    let mut snapshot =
-        hopwise_snapshot::hop::read(&std::fs::read(directory().join("healthy.hop")).unwrap()).unwrap();
-    let w2 = snapshot.nodes.get_mut(&"w2".into()).and_then(hopwise_snapshot::Observed::known_mut).unwrap();
-    let reason = hopwise_snapshot::Reason::NotPermitted("CAP_NET_ADMIN".to_owned());
-    w2.net.netfilter.iptables_nft.ipv4 = hopwise_snapshot::Observed::NotCollected(reason);
-    let directory_of_file = tempfile::tempdir().unwrap();
-    let path = directory_of_file.path().join("unread.hop");
-    std::fs::write(&path, hopwise_snapshot::hop::write(&snapshot)).unwrap();
-    let ran =
-        ran(command().current_dir(directory_of_file.path()).args(["diagnose", "--snapshot", "unread.hop"]));
+    let directory = patched("healthy.hop", |snapshot| {
+        let reason = Reason::NotPermitted("CAP_NET_ADMIN".to_owned());
+        w2(snapshot).net.netfilter.nft = Observed::NotCollected(reason);
+    });
+    let ran = ran(command().current_dir(directory.path()).args(DIAGNOSE_PATCHED));
+    assert_eq!(ran.code, Some(3));
     assert_snapshot!(ran.told());
 }

@@ -129,7 +129,8 @@ fn node_name(flow: &Flow, snapshot: &Snapshot) -> Option<String> {
 /// A name of a Service with the cluster's domain: `kubernetes.default.svc` is resolved by the search list of the pod,
 /// and the truth asks for the full name.
 fn full_name(name: &str, domain: &str) -> String {
-    if name.ends_with(".svc") { format!("{name}.{domain}") } else { name.to_owned() }
+    let is_of_service = name.rsplit('.').next() == Some("svc");
+    if is_of_service { format!("{name}.{domain}") } else { name.to_owned() }
 }
 
 /// The first zone that CoreDNS answers for from the API server's objects, reverse zones left out.
@@ -139,5 +140,5 @@ fn cluster_domain(cluster: &Cluster) -> Option<String> {
     let block = corefile.block_for("kubernetes.default.svc.cluster.local", 53)?;
     let zones = block.kubernetes().into_iter().flat_map(|it| it.zones);
     let mut zones = zones.map(|it| it.trim_end_matches('.').to_owned());
-    zones.find(|it| !it.is_empty() && !it.ends_with(".arpa"))
+    zones.find(|it| !it.is_empty() && it.rsplit('.').next() != Some("arpa"))
 }

@@ -1,5 +1,7 @@
 //! One finding: what, where, what it breaks, since when, what to do, how we know, what it is not, where to read on.
 
+use std::fmt::Write as _;
+
 use hopwise_diagnose::{Evidence, Finding, Kind, Proof};
 use hopwise_snapshot::Element;
 
@@ -121,7 +123,7 @@ fn repair(page: &mut Page, finding: &Finding, layout: &Layout) {
     let n_shown = layout.n_shown(steps.len(), N_SHOWN);
     let mut text = format!("risk {}   {}", finding.repair.risk().class(), steps[..n_shown].join("; "));
     if steps.len() > n_shown {
-        text.push_str(&format!("; and {} more", steps.len() - n_shown));
+        let _ = write!(text, "; and {} more", steps.len() - n_shown);
     }
     page.field(AT, "repair", TEXT, &text);
 }
@@ -182,7 +184,7 @@ fn ruled_out(page: &mut Page, finding: &Finding, layout: &Layout) {
     let n_shown = layout.n_shown(all.len(), N_SHOWN);
     let mut text = all[..n_shown].join(" · ");
     if all.len() > n_shown {
-        text.push_str(&format!(" · and {} more", all.len() - n_shown));
+        let _ = write!(text, " · and {} more", all.len() - n_shown);
     }
     page.field(AT, "not", TEXT, &text);
 }

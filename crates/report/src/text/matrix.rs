@@ -57,14 +57,11 @@ fn table(page: &mut Page, pairs: &[PairEntry]) {
     let targets: BTreeSet<&str> = cells.keys().map(|(_, to)| *to).collect();
     let names: Vec<String> = sources.iter().map(|it| printable(it)).collect();
     let left = names.iter().map(|it| width(it)).max().unwrap_or_default().max(4);
-    let mut heads = String::new();
-    for number in 1..=targets.len() {
-        heads.push_str(&format!("{number:>3}"));
-    }
-    page.verbatim(0, &format!("{:left$} {heads}", "from"));
+    let heads: Vec<String> = (1..=targets.len()).map(|number| format!("{number:>3}")).collect();
+    page.verbatim(0, &format!("{:left$} {}", "from", heads.concat()));
     for source in &sources {
-        let signs: String =
-            targets.iter().map(|to| format!("  {}", sign(cells.get(&(source, to))))).collect();
+        let signs = targets.iter().flat_map(|to| [' ', ' ', sign(cells.get(&(source, to)))]);
+        let signs: String = signs.collect();
         page.verbatim(0, &format!("{:left$} {signs}", printable(source)));
     }
     page.gap();

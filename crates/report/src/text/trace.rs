@@ -1,6 +1,6 @@
 //! One flow hop by hop, forward and reply, and what decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_dataplane::{Disposition, Hop, Stage, State, Trace, Traces};
 
@@ -14,6 +14,9 @@ use crate::{Traced, plural::count};
 /// Where the parts of the kernel begin.
 const STAGE: usize = 2;
 
+/// How many facts that are not known are shown.
+const N_SHOWN: usize = 5;
+
 /// A traced flow for a person.
 pub fn trace(traced: &Traced<'_>, layout: &Layout) -> String {
     let mut page = Page::new(layout);
@@ -23,12 +26,19 @@ pub fn trace(traced: &Traced<'_>, layout: &Layout) -> String {
         State::Unknown => ("not known", OPEN),
     };
     page.edges((&format!("{} → {}", traced.from, traced.to), STRONG), (word, style), RIGHT);
-    for blocker in &traced.blockers {
-        page.field(2, "decided by", 14, &blocker.element.to_string());
-        page.line(14, &format!("✗ {}", super::path::stop(blocker)));
+    let label = if traced.state == State::Unknown { "may end at" } else { "decided by" };
+    let stops: BTreeSet<(String, String)> =
+        traced.blockers.iter().map(|it| (it.element.to_string(), super::path::stop(it))).collect();
+    for (element, stop) in stops {
+        page.field(2, label, 14, &element);
+        page.line(14, &format!("✗ {stop}"));
     }
-    for assumption in &traced.assumptions {
+    let n_shown = layout.n_shown(traced.assumptions.len(), N_SHOWN);
+    for assumption in traced.assumptions.iter().take(n_shown) {
         page.field(2, "not known", 14, &format!("{}: {}", assumption.element, assumption.reason));
+    }
+    if traced.assumptions.len() > n_shown {
+        page.line(14, &format!("and {} more; --verbose shows them", traced.assumptions.len() - n_shown));
     }
     for flow in &traced.flows {
         page.gap();
