@@ -55,6 +55,9 @@ fn main() -> ExitCode {
     let program = program();
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let command = command(program);
+    if program == Program::KubectlCompletion {
+        return completion::complete(command, &words[1..]);
+    }
     let parsed = command.try_get_matches_from(&words).and_then(|it| Arguments::from_arg_matches(&it));
     let arguments = match parsed {
         Ok(arguments) => arguments,
@@ -71,16 +74,11 @@ fn main() -> ExitCode {
         Command::Causes(it) => it.run(),
         Command::Lab(it) => lab::run(it),
         Command::Version(it) => it.run(),
-        Command::Completion(it) => it.run(command_of_shell()),
+        Command::Completion(it) => it.run(self::command(Program::Hopwise)),
     }
 }
 
 /// The command line, as it is called.
 fn command(program: Program) -> clap::Command {
     Arguments::command().name("hopwise").bin_name(program.words())
-}
-
-/// The command line as a shell completes it: kubectl completes its plugins itself.
-fn command_of_shell() -> clap::Command {
-    command(Program::Hopwise)
 }

@@ -9,6 +9,8 @@ pub(crate) enum Program {
     Hopwise,
     /// By kubectl, which runs `kubectl-hopwise` for `kubectl hopwise`.
     KubectlPlugin,
+    /// By kubectl, which runs `kubectl_complete-hopwise` for what can follow `kubectl hopwise`.
+    KubectlCompletion,
 }
 
 impl Program {
@@ -16,7 +18,7 @@ impl Program {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Hopwise => "hopwise",
-            Self::KubectlPlugin => "kubectl hopwise",
+            Self::KubectlPlugin | Self::KubectlCompletion => "kubectl hopwise",
         }
     }
 }
@@ -26,6 +28,7 @@ pub(crate) fn program() -> Program {
     let called = std::env::args_os().next().unwrap_or_default();
     match Path::new(&called).file_name().and_then(|it| it.to_str()) {
         Some("kubectl-hopwise") => Program::KubectlPlugin,
+        Some("kubectl_complete-hopwise") => Program::KubectlCompletion,
         _ => Program::Hopwise,
     }
 }

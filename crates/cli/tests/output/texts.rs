@@ -133,6 +133,22 @@ fn as_a_plugin_of_kubectl_it_calls_itself_so() {
 }
 
 #[test]
+fn kubectl_is_told_what_can_follow() {
+    let directory_of_plugin = tempfile::tempdir().unwrap();
+    let plugin = directory_of_plugin.path().join("kubectl_complete-hopwise");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_hopwise"), &plugin).unwrap();
+    let complete = |words: &[&str]| ran(std::process::Command::new(&plugin).args(words)).stdout;
+    assert_eq!(complete(&["diag"]), "diagnose\tFind out what is broken, and prove it\n:4\n");
+    assert!(complete(&["diagnose", "--sna"]).starts_with("--snapshot\tRead a snapshot file"));
+    assert_eq!(complete(&["diagnose", "--snapshot", ""]), ":0\n");
+    assert!(complete(&["matrix", "-o", "j"]).starts_with("json\t"));
+    assert!(complete(&["explain", "node-ip-f"]).starts_with("node-ip-forward-off\t"));
+    assert!(complete(&["lab", ""]).contains("inject\t"));
+    assert!(!complete(&["lab", ""]).contains("keep"));
+    assert!(complete(&[""]).contains("trace\t"));
+}
+
+#[test]
 fn the_exit_code_says_what_was_found() {
     let code = |words: &[&str]| hopwise(words).code.unwrap();
     let one_flow = |words: &[&str]| code(&[&ONE_FLOW[..], words].concat());
