@@ -181,6 +181,8 @@ impl fmt::Display for Named {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -206,6 +208,17 @@ mod tests {
     fn an_address_needs_no_word_before_it() {
         assert_eq!("10.0.0.1:80".parse::<Endpoint>().unwrap().to_string(), "ip/10.0.0.1:80");
         assert_eq!("2001:db8::1".parse::<Endpoint>().unwrap().to_string(), "ip/2001:db8::1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_what_is_read_is_written_alike(
+            text in "((pod|svc|node|ip)/)?[a-z0-9:.\\[\\]/]{0,24}(/(tcp|udp|icmp))?|\\PC{0,24}"
+        ) {
+            if let Ok(end) = text.parse::<Endpoint>() {
+                prop_assert_eq!(end.to_string().parse::<Endpoint>(), Ok(end));
+            }
+        }
     }
 
     #[test]
