@@ -17,6 +17,7 @@ use crate::{
     finding::{Diagnosis, Finding, Kind, Proof, Violation},
     hypothesis::World,
     intent::deviations,
+    look_alikes,
     rules::{ForeignRule, Owned},
     seen,
 };
@@ -351,6 +352,7 @@ impl Search<'_> {
         findings.extend(self.left_over(violations));
         findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
+        look_alikes::rule_out(&mut findings, &self.tried);
         let named: Vec<Element> = findings.iter().flat_map(|it| it.elements.clone()).collect();
         for suspect in self.latent {
             if !suspect.elements.iter().any(|it| named.contains(it)) {

@@ -11,6 +11,7 @@
 
 mod canonical;
 mod controllers;
+mod diagnosis;
 mod exec;
 mod faults;
 mod harness;
