@@ -169,6 +169,11 @@ impl Change {
             Self::IptablesDeleted { tool, table, chain, position, .. } => {
                 words(&[tool, "-t", table, "-D", chain, &position.to_string()])
             }
+            Self::IptablesRuleDeleted { tool, table, chain, rule, .. } => {
+                let mut all = words(&[tool, "-t", table, "-D", chain]);
+                all.extend(split_words(rule));
+                all
+            }
             Self::IptablesPolicy { tool, table, chain, policy, .. } => {
                 words(&[tool, "-t", table, "-P", chain, policy])
             }

@@ -134,6 +134,14 @@ impl Change {
                     rule,
                 }
             }
+            Self::IptablesRuleDeleted { tool, table, chain, rule, .. } => Self::IptablesInserted {
+                place,
+                tool: tool.clone(),
+                table: table.clone(),
+                chain: chain.clone(),
+                position: crate::ruleset::rule_position(&net.netfilter, tool, table, chain, rule)?,
+                rule: rule.clone(),
+            },
             Self::IptablesPolicy { tool, table, chain, .. } => {
                 let policy = crate::ruleset::policy(&net.netfilter, tool, table, chain)?;
                 Self::IptablesPolicy {

@@ -25,7 +25,7 @@ pub use apply::Inapplicable;
 pub use command::Command;
 pub use inverse::spec as route_spec;
 pub use resync::{Controller, backend, uplink};
-pub use ruleset::rule_text;
+pub use ruleset::{rule_position, rule_text};
 pub use sandbox::flannel_delegate;
 
 /// One action, as far as it changes what a network does.
@@ -237,6 +237,19 @@ pub enum Change {
         /// Which place, from 1.
         position: usize,
     },
+    /// Deletes the first rule of these words from a chain that an iptables tool shows, wherever it stands by then.
+    IptablesRuleDeleted {
+        /// Where.
+        place: Place,
+        /// The tool.
+        tool: String,
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// The rule as the tool's `-S` prints it behind the chain's name.
+        rule: String,
+    },
     /// Sets the policy of a chain that an iptables tool shows.
     IptablesPolicy {
         /// Where.
@@ -441,6 +454,7 @@ impl Change {
             | Self::Vxlan { place, .. }
             | Self::IptablesInserted { place, .. }
             | Self::IptablesDeleted { place, .. }
+            | Self::IptablesRuleDeleted { place, .. }
             | Self::IptablesPolicy { place, .. }
             | Self::IptablesFlushed { place, .. }
             | Self::NftRuleDeleted { place, .. }

@@ -84,15 +84,26 @@ fn on_lab(
             return Ok(Some(Trial { faults, outcome, comparison: Comparison::default() }));
         }
     }
-    // What only the underlay remembers of before the change is nobody's state.
-    for member in ["fab", "outside"] {
-        laboratory.exec(lab, member, "ip neigh flush all")?;
-    }
+    settle(laboratory, lab, &healthy)?;
     let snapshot = laboratory.snapshot(lab)?;
     let after = laboratory.truth(lab)?;
     let comparison = compare(&snapshot, &after);
     let outcome = judge(&snapshot, &faults, &before, &after);
     Ok(Some(Trial { faults, outcome, comparison }))
+}
+
+/// Lets nothing count that is nobody's state: what only the underlay remembers of before the change, and how long ago
+/// the nodes last heard of their neighbours.
+fn settle(laboratory: &Laboratory, lab: &str, healthy: &Snapshot) -> Result<(), LaboratoryError> {
+    const CONFIRM: &str = "ip neigh show dev eth0 nud stale nud delay nud probe | while read to _ mac _; do \
+                           ip neigh change $to lladdr $mac dev eth0 nud reachable; done 2>/dev/null || true";
+    for node in healthy.nodes.keys() {
+        laboratory.exec(lab, node.as_str(), CONFIRM)?;
+    }
+    for member in ["fab", "outside"] {
+        laboratory.exec(lab, member, "ip neigh flush all")?;
+    }
+    Ok(())
 }
 
 /// Faults of some kinds, each on another node.
