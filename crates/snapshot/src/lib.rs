@@ -12,6 +12,7 @@
 
 mod cluster;
 mod element;
+pub mod facts;
 pub mod hop;
 mod host;
 mod link;
