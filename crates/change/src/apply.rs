@@ -7,7 +7,7 @@ use hopwise_snapshot::{
     Place, PortState, Route, RouteKind, Snapshot, Socket, SocketProtocol, SocketState,
 };
 
-use crate::{Change, RouteSpec, kernel, resync, ruleset, sandbox};
+use crate::{Change, RouteSpec, added, kernel, resync, ruleset, sandbox};
 
 /// Why a change cannot be applied to a snapshot: what it changes is not there, or was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,7 +135,7 @@ impl Change {
                 net.xfrm_policies.known_mut()?.retain(|it| it.index != *index);
             }
             Self::SocketOpened { protocol, port, .. } => open_socket(net, protocol, *port)?,
-            _ => return ruleset::apply(self, &mut net.netfilter),
+            _ => return ruleset::apply(self, &mut net.netfilter).or_else(|| added::apply(self, net)),
         }
         Some(())
     }
