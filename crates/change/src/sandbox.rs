@@ -140,6 +140,7 @@ fn lay_pair(
 
 fn configure(snapshot: &mut Snapshot, pod: &Place, network: &PodNetwork) {
     let Some(net) = snapshot.net_mut(pod) else { return };
+    forget_stations(net);
     for address in &network.addresses {
         kernel::add_address(net, POD_LINK, *address);
     }
@@ -148,6 +149,14 @@ fn configure(snapshot: &mut Snapshot, pod: &Place, network: &PodNetwork) {
     }
     for (key, value) in &network.pod_sysctls {
         kernel::set_sysctl(net, key, value);
+    }
+}
+
+/// What the pod learned of others went with its old interface.
+fn forget_stations(net: &mut NetNs) {
+    let index = net.link(POD_LINK).map(|it| it.index);
+    if let Some(neighbours) = net.neighbours.known_mut() {
+        neighbours.retain(|it| Some(it.link) != index);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use hopwise_snapshot::{Element, Place};
+
 use crate::{
     Network,
     model::PlaceId,
@@ -89,8 +91,8 @@ impl Expectation {
             && self.source.is_none_or(|it| it == source_seen)
     }
 
-    /// The trace as seen by someone who expects this: delivered to the wrong one is misdelivered.
-    pub fn judge(&self, trace: &mut Trace) {
+    /// The trace of a flow as seen by someone who expects this: delivered to the wrong one is misdelivered.
+    fn judge(&self, from: &Place, trace: &mut Trace) {
         let Disposition::Delivered { by, source_seen } = &trace.disposition else { return };
         if self.holds(by, *source_seen) {
             return;
@@ -101,8 +103,10 @@ impl Expectation {
         let rule = rules.find(|it| it.is_destination == wrong_recipient).or(trace.translations.last());
         let (element, place) = match (rule, &by) {
             (Some(rule), _) => (rule.element.clone(), Some(rule.place.clone())),
-            (None, Recipient::Place(place)) => (hopwise_snapshot::Element::place(place), Some(place.clone())),
-            (None, Recipient::Outside(_)) => (hopwise_snapshot::Element::underlay(["all"]), None),
+            // Nobody on the way gave it that source: its sender did.
+            (None, _) if !wrong_recipient => (Element::place(from), Some(from.clone())),
+            (None, Recipient::Place(place)) => (Element::place(place), Some(place.clone())),
+            (None, Recipient::Outside(_)) => (Element::underlay(["all"]), None),
         };
         let kind = BlockerKind::Misdirected { by: by.clone(), source_seen };
         trace.blocker = Some(Blocker { element, place, kind });
@@ -114,7 +118,7 @@ impl Traces {
     /// Judges every way by what is expected.
     pub fn judged(mut self, expectation: &Expectation) -> Self {
         for trace in &mut self.traces {
-            expectation.judge(trace);
+            expectation.judge(&self.flow.from, trace);
         }
         self
     }

@@ -103,6 +103,11 @@ struct Chosen {
 }
 
 impl Chosen {
+    /// What would take its repair back in a world: equal where the world is equally wrong.
+    fn taken_back(&self, snapshot: &Snapshot) -> Vec<Change> {
+        self.changes.iter().flat_map(|it| it.inverse(snapshot)).collect()
+    }
+
     /// Takes what another was chosen for as a consequence of this one.
     fn join(&mut self, consequence: Self) {
         self.suspect.also(consequence.suspect.elements);
@@ -143,7 +148,9 @@ impl Search<'_> {
             if round == 0 {
                 self.latent.extend(suspects.iter().filter(|it| it.later.is_some()).cloned());
                 self.opaque.extend(suspects.iter().filter(|it| it.is_opaque).cloned());
-                first_seen.extend(suspects.iter().flat_map(|it| it.elements.clone()));
+                // Where packets end alone says nothing of what should be there.
+                let known = suspects.iter().filter(|it| !it.is_by_blocker);
+                first_seen.extend(known.flat_map(|it| it.elements.clone()));
             }
             if classes.is_empty() {
                 break;
@@ -155,30 +162,36 @@ impl Search<'_> {
         self.join_consequences();
     }
 
-    /// Joins what one change made at once: a chosen suspect is another's consequence if it shows again when only
-    /// that other one's repair is taken back in the world where all is repaired.
+    /// Joins what one change made at once: a chosen suspect is another's consequence if it is wrong again, in the
+    /// same way, when only that other one's repair is taken back in the world where all is repaired.
     fn join_consequences(&mut self) {
         let mut at = 0;
         while at < self.chosen.len() {
             let root = &self.chosen[at];
             let undo: Vec<Change> =
                 root.changes.iter().rev().flat_map(|it| it.inverse(&self.base.snapshot)).collect();
-            let shown = self.world.try_out(&undo, |snapshot, _, _| {
-                deviations(snapshot).into_iter().map(|it| it.element).collect::<BTreeSet<Element>>()
+            let undone = self.world.try_out(&undo, |snapshot, _, _| {
+                let shown: BTreeSet<Element> =
+                    deviations(snapshot).into_iter().map(|it| it.element).collect();
+                (shown, self.chosen.iter().map(|it| it.taken_back(snapshot)).collect::<Vec<_>>())
             });
-            let Ok(shown) = shown else {
+            let Ok((shown, taken_back)) = undone else {
                 at += 1;
                 continue;
             };
             let place = root.suspect.elements[0].of_place();
-            let is_consequence = |it: &Chosen| {
-                let first = &it.suspect.elements[0];
+            let is_consequence = |it: usize| {
+                let first = &self.chosen[it].suspect.elements[0];
+                let is_as_before = || {
+                    let broken = self.chosen[it].taken_back(&self.base.snapshot);
+                    taken_back[it] == broken && self.chosen[it].taken_back(&self.world.snapshot) != broken
+                };
                 first.of_place() == place
                     && *first != self.chosen[at].suspect.elements[0]
-                    && shown.contains(first)
+                    && (shown.contains(first) || is_as_before())
             };
             let joined: Vec<usize> =
-                (0..self.chosen.len()).filter(|it| *it != at && is_consequence(&self.chosen[*it])).collect();
+                (0..self.chosen.len()).filter(|it| *it != at && is_consequence(*it)).collect();
             for it in joined.into_iter().rev() {
                 let consequence = self.chosen.remove(it);
                 at -= usize::from(it < at);
@@ -346,7 +359,8 @@ impl Search<'_> {
     /// Findings for what is not modelled and decides about promised flows: only packets tell what it does.
     fn undecided(&self, violations: &[Violation]) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for suspect in &self.opaque {
+        let is_said = |it: &&Suspect| !self.chosen.iter().any(|c| c.suspect.elements[0] == it.elements[0]);
+        for suspect in self.opaque.iter().filter(is_said) {
             let depends = |at: &usize| {
                 let assumptions = &self.base.verification.results[*at].assumptions;
                 assumptions.iter().any(|it| suspect.elements.contains(&it.element))

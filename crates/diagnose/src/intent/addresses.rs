@@ -69,7 +69,8 @@ fn wanted(
     let (Some(addresses), Some(device)) = (net.addresses.known(), net.link(link)) else { return };
     let held: Vec<&Address> = addresses.iter().filter(|it| it.link == device.index).collect();
     // The API server, flannel and the CNI plugin give an interface one address a family; a person's may have more.
-    let has_only_these = basis != Basis::Default && !intent.uplinks.values().any(|it| it.name == link);
+    let uplink = place.as_node().and_then(|it| intent.uplinks.get(it));
+    let has_only_these = basis != Basis::Default && uplink.is_none_or(|it| it.name != link);
     for is_ipv6 in [false, true] {
         // An interface that is switched off loses its IPv6 addresses: that is no fault of its own.
         if is_ipv6 && !device.is_up() {
