@@ -3,7 +3,8 @@
 //! No repair does these; a hypothetical fault does.
 
 use hopwise_snapshot::{
-    NetNs, Netfilter, Qdisc, SocketProtocol, SocketState, TcAction, TcFilter, U32Key, Xdp, XfrmPolicy,
+    NetNs, Netfilter, Observed, Qdisc, SocketProtocol, SocketState, TcAction, TcFilter, U32Key, Xdp,
+    XfrmPolicy,
 };
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -123,6 +124,9 @@ fn next_handle(all: &[Value], family: &str, table: &str) -> u64 {
 }
 
 fn add_nft(change: &Change, facts: &mut Netfilter) -> Option<()> {
+    if facts.nft == Observed::Absent && matches!(change, Change::NftChainAdded { .. }) {
+        facts.nft = Observed::Known(json!({"nftables": []}).to_string());
+    }
     edit_nft(facts, |all| match change {
         Change::NftChainAdded { family, table, chain, kind, hook, priority, device, .. } => {
             let has_table = all
@@ -215,7 +219,7 @@ fn xfrm_words(policy: &XfrmPolicy) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use hopwise_snapshot::{IfIndex, Observed, Place, Socket, TokenBucket};
+    use hopwise_snapshot::{IfIndex, Place, Socket, TokenBucket};
 
     use super::*;
     use crate::resync::new_link;
