@@ -158,10 +158,16 @@ impl Case {
             }
             all.extend(changes);
         }
-        for (line, text) in &self.scenario.forget {
-            forget(&mut snapshot, text).map_err(|what| self.error(*line, what))?;
-        }
+        self.forget_in(&mut snapshot)?;
         Ok((all, snapshot))
+    }
+
+    /// Forgets what nobody reads in this case.
+    pub fn forget_in(&self, snapshot: &mut Snapshot) -> Result<(), CaseError> {
+        for (line, text) in &self.scenario.forget {
+            forget(snapshot, text).map_err(|what| self.error(*line, what))?;
+        }
+        Ok(())
     }
 
     /// What is to be found in a base: codes and the elements that they name.

@@ -11,6 +11,7 @@
 mod bases;
 mod case;
 mod forget;
+mod lab;
 mod names;
 mod page;
 mod route_words;
@@ -20,6 +21,7 @@ mod words;
 
 pub use bases::{BASES, base, base_path, workspace};
 pub use case::{Case, CaseError, Expected, Scenario};
+pub use lab::lab_commands;
 pub use page::{Page, PageError, SECTIONS, Section, pages};
-pub use volatile::{differences, is_volatile};
+pub use volatile::differences;
 pub use words::{WORDS, WordSpec};

@@ -7,9 +7,14 @@
 //! cargo test -p hopwise-cli --test lab
 //! ```
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it saw"
+)]
 
 mod canonical;
+mod cases;
 mod controllers;
 mod exec;
 mod faults;

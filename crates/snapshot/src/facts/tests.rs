@@ -1,3 +1,5 @@
+//! Facts of small snapshots, line by line.
+
 use super::*;
 use crate::{
     ConfigMap, FdbEntry, FdbState, File, IfIndex, Link, LinkDetail, LinkFlags, Neighbour, NeighbourState,
