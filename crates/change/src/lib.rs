@@ -12,6 +12,7 @@ mod apply;
 mod command;
 mod inverse;
 mod kernel;
+mod ports;
 mod resync;
 mod ruleset;
 mod sandbox;
