@@ -38,7 +38,7 @@ fn run(words: &[String]) -> Result<()> {
             println!("{written} files written");
         }
         ["gen", "--check"] => {
-            told(&xtask::manual::stale(&root)?, "not up to date; `cargo xtask gen` writes them")?
+            told(&xtask::manual::stale(&root)?, "not up to date; `cargo xtask gen` writes them")?;
         }
         ["tidy"] => told(&xtask::tidy::findings(&root)?, "not in order")?,
         ["new-cause", group, name] => print_all(&xtask::new_cause::write(&root, group, name, None)?),

@@ -58,9 +58,9 @@ pub fn write(root: &Path, group: &str, name: &str, code: Option<&str>) -> Result
 fn registered(text: &str, stem: &str, place: usize) -> Result<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let own = format!("mod {stem};");
-    let mods: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].starts_with("mod ")).collect();
-    let Some(last) = mods.last() else { bail!("the group's mod.rs has no `mod` line") };
-    let at = mods.iter().copied().find(|at| lines[*at] > own).unwrap_or(last + 1);
+    let lines_of_mods: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].starts_with("mod ")).collect();
+    let Some(last) = lines_of_mods.last() else { bail!("the group's mod.rs has no `mod` line") };
+    let at = lines_of_mods.iter().copied().find(|at| lines[*at] > own).unwrap_or(last + 1);
     lines.insert(at, own);
     let Some(list) = lines.iter().position(|it| it.contains("static CAUSES: &[&Cause] = &[")) else {
         bail!("the group's mod.rs has no `static CAUSES: &[&Cause] = &[`");

@@ -1,7 +1,5 @@
 //! The tier tidy: sources and pages are in order, and what is generated is up to date.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use hopwise_testkit::workspace;
 
 #[test]

@@ -83,19 +83,14 @@ fn own_routes(net: &NetNs, link: &Link) -> Vec<RouteSpec> {
 
 fn creation(net: &NetNs, link: &Link, vxlan: &Vxlan) -> Vec<String> {
     let name = |index| net.links.known()?.iter().find(|it| Some(it.index) == index).map(|it| it.name.clone());
-    let mut text = format!("ip link add {} mtu {}", link.name, link.mtu);
-    if let Some(mac) = link.mac {
-        text += &format!(" address {mac}");
-    }
-    text += &format!(" type vxlan id {} dstport {}", vxlan.vni, vxlan.port);
-    if let Some(local) = vxlan.local {
-        text += &format!(" local {local}");
-    }
-    if let Some(lower) = name(vxlan.lower) {
-        text += &format!(" dev {lower}");
-    }
-    text += if vxlan.learning { " learning" } else { " nolearning" };
-    words(&text)
+    let mac = link.mac.map_or_else(String::new, |it| format!(" address {it}"));
+    let local = vxlan.local.map_or_else(String::new, |it| format!(" local {it}"));
+    let lower = name(vxlan.lower).map_or_else(String::new, |it| format!(" dev {it}"));
+    let learning = if vxlan.learning { "learning" } else { "nolearning" };
+    words(&format!(
+        "ip link add {} mtu {}{mac} type vxlan id {} dstport {}{local}{lower} {learning}",
+        link.name, link.mtu, vxlan.vni, vxlan.port
+    ))
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -81,7 +81,11 @@ fn flush_table(scene: &Scene<'_>, tool: &str, words: &[&str]) -> Read {
 
 /// How many rules a chain has.
 fn n_rules(facts: &Netfilter, tool: &str, table: &str, chain: &str) -> usize {
-    (1..).take_while(|it| rule_text(facts, tool, table, chain, *it).is_some()).count()
+    let mut n_all = 0;
+    while rule_text(facts, tool, table, chain, n_all + 1).is_some() {
+        n_all += 1;
+    }
+    n_all
 }
 
 fn delete_all(scene: &Scene<'_>, tool: &str, words: &[&str]) -> Read {

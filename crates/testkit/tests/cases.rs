@@ -3,11 +3,7 @@
 //! `HOPWISE_CASES=TEXT cargo test -p hopwise-testkit --test cases` tries only the cases whose `PAGE:LINE` or heading
 //! has that text in it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking and says what it saw"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hopwise_diagnose::diagnose;
@@ -34,12 +34,30 @@ fn collected(labs: &Labs, lab: &str) -> Snapshot {
     snapshot
 }
 
+/// The same, as soon as no address is still being probed for duplicates (RFC 4862 §5.4): about a second after `up`.
+fn settled(labs: &Labs, lab: &str) -> Snapshot {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let snapshot = collected(labs, lab);
+        let nets = snapshot.places().collect::<Vec<_>>();
+        let mut addresses = nets
+            .iter()
+            .filter_map(|it| snapshot.net(it)?.addresses.known())
+            .flatten()
+            .filter(|it| !it.is_usable());
+        match addresses.next() {
+            None => return snapshot,
+            Some(it) => assert!(Instant::now() < deadline, "{} is probed for ten seconds", it.address),
+        }
+    }
+}
+
 #[test]
 fn a_fresh_lab_is_like_the_committed_base() {
     for (user, name) in users().iter().flat_map(|user| BASES.map(|base| (*user, base))) {
         let labs = Labs::new(user);
         labs.ok(&["up", "tk", "--base", name]);
-        let found = differences(&base(name).unwrap(), &collected(&labs, "tk"));
+        let found = differences(&base(name).unwrap(), &settled(&labs, "tk"));
         assert!(
             found.is_empty(),
             "as {user:?}: the base {name} is out of date; `cargo xtask bases` captures it anew. Committed | now:\n{}",
@@ -105,7 +123,7 @@ type Findings = BTreeSet<(String, Element)>;
 
 /// What a case expects in a lab, and what is found there.
 fn found(labs: &Labs, lab: &str, case: &Case) -> Result<(Findings, Findings), String> {
-    let mut world = collected(labs, lab);
+    let mut world = settled(labs, lab);
     let expected = case.expected_in(&world).map_err(|it| it.to_string())?;
     let (changes, _) = case.made(&world).map_err(|it| it.to_string())?;
     for change in &changes {

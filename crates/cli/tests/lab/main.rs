@@ -7,11 +7,7 @@
 //! cargo test -p hopwise-cli --test lab
 //! ```
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking and says what it saw"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod canonical;
 mod cases;
