@@ -1,9 +1,14 @@
 //! Capturing the healthy base clusters of the cases.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
-use hopwise_snapshot::hop;
+use hopwise_snapshot::{Address, Snapshot, hop};
 use hopwise_testkit::{BASES, base_path};
 
 /// Captures every base from a fresh lab; what was written, one line each.
@@ -23,18 +28,35 @@ fn capture_one(root: &Path, labs: &Path, base: &str) -> Result<String> {
         command
     };
     let file = labs.join(format!("{base}.hop"));
+    let collect = || -> Result<Snapshot> {
+        done(hopwise().args(["collect", "--lab", "tk", "-o"]).arg(&file))?;
+        let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        hop::read(&bytes).with_context(|| format!("{base} is no snapshot"))
+    };
     done(hopwise().args(["lab", "up", "tk", "--base", base]))?;
-    let collected = done(hopwise().args(["collect", "--lab", "tk", "-o"]).arg(&file));
+    let collected = settled(collect);
     done(hopwise().args(["lab", "down", "tk"]))?;
-    collected?;
-    let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut snapshot = hop::read(&bytes).with_context(|| format!("{base} is no snapshot"))?;
+    let mut snapshot = collected?;
     snapshot.source = format!("lab/{base}");
     let found = hopwise_diagnose::diagnose(&snapshot);
     ensure!(found.findings.is_empty(), "{base} is not healthy: {:?}", found.findings[0].summary);
     let path = base_path(base);
     fs::write(&path, hop::write(&snapshot)).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(format!("{} ({} promised flows)", path.display(), found.n_promised))
+}
+
+/// Collects until no address is still being probed for duplicates (RFC 4862 §5.4), which takes about a second.
+fn settled(collect: impl Fn() -> Result<Snapshot>) -> Result<Snapshot> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let snapshot = collect()?;
+        let places: Vec<_> = snapshot.places().collect();
+        let nets = places.iter().filter_map(|it| snapshot.net(it)?.addresses.known());
+        if nets.flatten().all(Address::is_usable) {
+            return Ok(snapshot);
+        }
+        ensure!(Instant::now() < deadline, "addresses are still probed after ten seconds");
+    }
 }
 
 fn done(command: &mut Command) -> Result<()> {

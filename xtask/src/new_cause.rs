@@ -62,19 +62,20 @@ fn registered(text: &str, stem: &str, place: usize) -> Result<String> {
     let Some(last) = lines_of_mods.last() else { bail!("the group's mod.rs has no `mod` line") };
     let at = lines_of_mods.iter().copied().find(|at| lines[*at] > own).unwrap_or(last + 1);
     lines.insert(at, own);
-    let Some(list) = lines.iter().position(|it| it.contains("static CAUSES: &[&Cause] = &[")) else {
+    let Some(entries_from) = lines.iter().position(|it| it.contains("static CAUSES: &[&Cause] = &[")) else {
         bail!("the group's mod.rs has no `static CAUSES: &[&Cause] = &[`");
     };
     // A list of one entry stands on one line.
-    if let Some((head, entries)) = lines[list].clone().split_once("= &[").filter(|(_, it)| it.ends_with("];"))
+    if let Some((head, entries)) =
+        lines[entries_from].clone().split_once("= &[").filter(|(_, it)| it.ends_with("];"))
     {
         let entries = entries.trim_end_matches("];").split(", ").filter(|it| !it.is_empty());
         let mut all = vec![format!("{head}= &[")];
         all.extend(entries.map(|it| format!("    {it},")));
         all.push("];".to_owned());
-        lines.splice(list..=list, all);
+        lines.splice(entries_from..=entries_from, all);
     }
-    lines.insert(list + 1 + place, format!("    &{stem}::CAUSE,"));
+    lines.insert(entries_from + 1 + place, format!("    &{stem}::CAUSE,"));
     Ok(lines.join("\n") + "\n")
 }
 

@@ -154,8 +154,7 @@ fn matters(key: &SysctlKey) -> bool {
     }
     let Some((link, leaf)) = key.link_and_leaf() else { return false };
     match leaf {
-        "disable_ipv6" => key.is_ipv6() && link != "default",
-        "force_forwarding" => key.is_ipv6() && link != "default",
+        "disable_ipv6" | "force_forwarding" => key.is_ipv6() && link != "default",
         _ => !key.is_ipv6() && link != "default" && OF_LINKS.iter().any(|(name, _)| *name == leaf),
     }
 }
