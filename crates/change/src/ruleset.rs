@@ -127,7 +127,10 @@ fn edit_shadow(facts: &mut Netfilter, tool: &str, edit: impl FnOnce(&mut Vec<Val
     });
 }
 
-fn edit_nft(facts: &mut Netfilter, edit: impl FnOnce(&mut Vec<Value>) -> Option<()>) -> Option<()> {
+pub(crate) fn edit_nft(
+    facts: &mut Netfilter,
+    edit: impl FnOnce(&mut Vec<Value>) -> Option<()>,
+) -> Option<()> {
     let text = facts.nft.known_mut()?;
     let mut document: Value = serde_json::from_str(text).ok()?;
     edit(document.get_mut("nftables")?.as_array_mut()?)?;
