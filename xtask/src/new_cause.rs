@@ -50,7 +50,8 @@ pub fn write(root: &Path, group: &str, name: &str, code: Option<&str>) -> Result
         format!("{CAUSES}/{group}/{stem}.rs: write `detect`"),
         format!("{CAUSES}/{group}/{stem}.md: write what happens, and the cases"),
         format!("{CAUSES}/{group}/mod.rs: registered as HW{code:04}"),
-        "then: cargo fmt, cargo xtask gen, cargo xtask tidy, cargo test -p hopwise-testkit --test cases".to_owned(),
+        "then: cargo fmt, cargo xtask gen, cargo xtask tidy, cargo test -p hopwise-testkit --test cases"
+            .to_owned(),
     ])
 }
 

@@ -71,7 +71,10 @@ impl Change {
         match self {
             Self::Sysctl { key, value, .. } => kernel::set_sysctl(net, key, value),
             Self::LinkMaster { link, master, .. } => kernel::set_master(net, link, master.as_deref())?,
-            Self::LinkMtu { link, mtu, .. } => ports::set_mtu(net, link, *mtu)?,
+            Self::LinkMtu { link, mtu, .. } => {
+                net.link(link)?;
+                kernel::set_mtu(net, link, *mtu);
+            }
             Self::LinkMac { link, mac, .. } => link_mut(net, link)?.mac = Some(*mac),
             Self::LinkArp { link, on, .. } => link_mut(net, link)?.flags.set(LinkFlags::NOARP, !on),
             Self::AddressAdded { link, address, .. } => {
@@ -212,6 +215,7 @@ fn replace_fdb(
         mac,
         state: if on_device { FdbState::Permanent } else { FdbState::Static },
         on_device,
+        sticky: false,
         vlan: None,
         remote,
         vni: None,

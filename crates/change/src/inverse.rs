@@ -51,10 +51,12 @@ impl Change {
                 Self::LinkArp { place, link: link.clone(), on }
             }
             Self::AddressAdded { link, address, .. } => {
-                Self::AddressRemoved { place, link: link.clone(), address: *address }
+                let is_new = !holds(net, link, *address);
+                is_new.then(|| Self::AddressRemoved { place, link: link.clone(), address: *address })?
             }
             Self::AddressRemoved { link, address, .. } => {
-                Self::AddressAdded { place, link: link.clone(), address: *address }
+                let is_there = holds(net, link, *address);
+                is_there.then(|| Self::AddressAdded { place, link: link.clone(), address: *address })?
             }
             Self::RouteReplaced { route, .. } => match route_like(net, route) {
                 Some(before) => Self::RouteReplaced { place, route: spec(net, before) },
@@ -172,6 +174,13 @@ impl Change {
             _ => return None,
         })
     }
+}
+
+/// Does an interface hold an address?
+fn holds(net: &NetNs, link: &str, address: ipnet::IpNet) -> bool {
+    let Some(index) = net.link(link).map(|it| it.index) else { return false };
+    let mut held = net.addresses.known().into_iter().flatten();
+    held.any(|it| it.link == index && it.address == address)
 }
 
 fn name_of(net: &NetNs, index: IfIndex) -> Option<String> {

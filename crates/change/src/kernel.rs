@@ -27,7 +27,12 @@ pub(crate) fn set_sysctl(net: &mut NetNs, key: &SysctlKey, value: &str) {
             "forwarding"
         }
         "net/ipv6/conf/all/disable_ipv6" => "disable_ipv6",
-        _ => return,
+        _ => {
+            if let Some((link, "disable_ipv6")) = key.link_and_leaf() {
+                follow_disable_ipv6(net, &link.to_owned(), value);
+            }
+            return;
+        }
     };
     for link in names.iter().map(String::as_str).chain(["all", "default"]) {
         set(SysctlKey::of_link(is_ipv6, link, spreads));
@@ -35,6 +40,69 @@ pub(crate) fn set_sysctl(net: &mut NetNs, key: &SysctlKey, value: &str) {
     if !is_ipv6 {
         set(SysctlKey::from_path("net/ipv4/ip_forward"));
     }
+    if spreads == "disable_ipv6" {
+        for name in &names {
+            follow_disable_ipv6(net, name, value);
+        }
+    }
+}
+
+/// What an interface loses and gets with IPv6 (`addrconf_disable_change`, net/ipv6/addrconf.c).
+fn follow_disable_ipv6(net: &mut NetNs, name: &str, value: &str) {
+    let Some(link) = net.link(name) else { return };
+    let (index, is_up) = (link.index, link.is_up());
+    if value != "0" {
+        drop_ipv6(net, index);
+    } else if is_up {
+        restore_routes(net, name);
+    }
+}
+
+/// Gives an interface the switches that it has none of, as a new one gets them (`inetdev_init`, net/ipv4/devinet.c;
+/// `ipv6_add_dev`, net/ipv6/addrconf.c).
+pub(crate) fn give_switches(net: &mut NetNs, name: &str, is_ipv6: bool) {
+    let Some(sysctls) = net.sysctls.known_mut() else { return };
+    let defaults = sysctls.values.iter().filter_map(|(key, value)| {
+        let (of, leaf) = key.link_and_leaf()?;
+        (of == "default" && key.is_ipv6() == is_ipv6)
+            .then(|| (SysctlKey::of_link(is_ipv6, name, leaf), value.clone()))
+    });
+    for (key, value) in defaults.collect::<Vec<_>>() {
+        sysctls.values.entry(key).or_insert(value);
+    }
+}
+
+/// The smallest size with which an interface can speak IPv6 (`IPV6_MIN_MTU`, RFC 8200).
+const LEAST_OF_IPV6: u32 = 1280;
+
+/// Sets the size of an interface, with what follows: one too small for IPv6 loses it (`addrconf_notify`), and a bridge
+/// whose size nobody set follows its smallest port (`br_mtu_auto_adjust`, net/bridge/br_if.c).
+pub(crate) fn set_mtu(net: &mut NetNs, name: &str, mtu: u32) {
+    let Some(link) = net.link(name) else { return };
+    let (index, master, is_up) = (link.index, link.master, link.is_up());
+    let had_ipv6 = link.mtu >= LEAST_OF_IPV6;
+    let before = master.and_then(|it| least_port(net, it));
+    if let Some(link) = net.links.known_mut().into_iter().flatten().find(|it| it.index == index) {
+        link.mtu = mtu;
+    }
+    if mtu < LEAST_OF_IPV6 {
+        drop_ipv6(net, index);
+    } else if !had_ipv6 && is_up {
+        restore_routes(net, name);
+    }
+    let Some(master) = master else { return };
+    let after = least_port(net, master);
+    let bridge = net.links.known().into_iter().flatten().find(|it| it.index == master);
+    let Some((name, size)) = bridge.map(|it| (it.name.clone(), it.mtu)) else { return };
+    // Nothing tells who set a bridge's size: one that is that of its ports is taken to follow them.
+    if let (true, Some(after)) = (Some(size) == before, after.filter(|it| *it != size)) {
+        set_mtu(net, &name, after);
+    }
+}
+
+/// The size of a bridge's smallest port.
+fn least_port(net: &NetNs, bridge: IfIndex) -> Option<u32> {
+    net.links.known()?.iter().filter(|it| it.master == Some(bridge)).map(|it| it.mtu).min()
 }
 
 /// The other end of a veth pair.
@@ -131,16 +199,30 @@ fn drop_routes(net: &mut NetNs, name: &str) {
     if let Some(routes) = net.routes.known_mut() {
         routes.retain(|route| {
             let uses = |it: &NextHop| it.link == Some(index);
-            let is_ipv6 = matches!(route.destination, IpNet::V6(_));
-            let goes = route.kind != RouteKind::Local || is_ipv6;
+            let goes = route.kind != RouteKind::Local && matches!(route.destination, IpNet::V4(_));
             !(goes && !route.next_hops.is_empty() && route.next_hops.iter().all(uses))
+        });
+    }
+    if let Some(neighbours) = net.neighbours.known_mut() {
+        neighbours.retain(|it| it.link != index);
+    }
+    drop_ipv6(net, index);
+}
+
+/// `addrconf_ifdown` (net/ipv6/addrconf.c).
+fn drop_ipv6(net: &mut NetNs, index: IfIndex) {
+    if let Some(routes) = net.routes.known_mut() {
+        routes.retain(|route| {
+            let uses = |it: &NextHop| it.link == Some(index);
+            let is_ipv6 = matches!(route.destination, IpNet::V6(_));
+            !(is_ipv6 && !route.next_hops.is_empty() && route.next_hops.iter().all(uses))
         });
     }
     if let Some(addresses) = net.addresses.known_mut() {
         addresses.retain(|it| it.link != index || it.address.addr().is_ipv4());
     }
     if let Some(neighbours) = net.neighbours.known_mut() {
-        neighbours.retain(|it| it.link != index);
+        neighbours.retain(|it| it.link != index || it.address.is_ipv4());
     }
 }
 
@@ -152,6 +234,7 @@ fn restore_routes(net: &mut NetNs, name: &str) {
     for address in &own {
         add_address_routes(net, address);
     }
+    give_switches(net, name, true);
     let disabled = SysctlKey::of_link(true, name, "disable_ipv6");
     let is_enabled = net.sysctls.known().is_some_and(|it| it.values.get(&disabled).is_some_and(|v| v == "0"));
     let has_ipv6 = own.iter().any(|it| it.address.addr().is_ipv6());

@@ -1,29 +1,8 @@
 //! What a bridge does by itself when one of its ports changes.
 //!
-//! Sources: net/bridge/{br_if,br_stp,br_stp_if}.c (Linux 6.18).
+//! Sources: net/bridge/{br_netlink,br_stp,br_stp_if}.c (Linux 6.18).
 
 use hopwise_snapshot::{IfIndex, LinkDetail, NetNs, PortState};
-
-/// Sets the MTU of an interface; a bridge that it is a port of takes the smallest of its ports' (`br_mtu_auto_adjust`),
-/// as long as nobody sets its own, which cannot be read.
-pub(crate) fn set_mtu(net: &mut NetNs, name: &str, mtu: u32) -> Option<()> {
-    let links = net.links.known_mut()?;
-    let link = links.iter_mut().find(|it| it.name == name)?;
-    let before = std::mem::replace(&mut link.mtu, mtu);
-    let Some(master) = link.master else { return Some(()) };
-    let smallest_now = links.iter().filter(|it| it.master == Some(master)).map(|it| it.mtu).min();
-    let others = links.iter().filter(|it| it.master == Some(master) && it.name != name).map(|it| it.mtu);
-    let smallest_before = others.chain([before]).min();
-    let bridge = links.iter_mut().find(|it| it.index == master)?;
-    // A bridge whose size is not that of its ports was given it by somebody.
-    if matches!(bridge.detail, LinkDetail::Bridge(_))
-        && Some(bridge.mtu) == smallest_before
-        && let Some(smallest) = smallest_now
-    {
-        bridge.mtu = smallest;
-    }
-    Some(())
-}
 
 /// A port that is set to blocking on a bridge without the spanning tree protocol is designated, and forwards at once
 /// (`br_set_port_state`, `br_port_state_selection`, `br_make_forwarding`).
@@ -60,22 +39,6 @@ mod tests {
             net.links.known_mut().unwrap().push(link);
         }
         net
-    }
-
-    fn mtus(net: &NetNs) -> Vec<u32> {
-        net.links.known().unwrap().iter().map(|it| it.mtu).collect()
-    }
-
-    #[test]
-    fn a_bridge_takes_the_smallest_size_of_its_ports() {
-        let mut net = net();
-        set_mtu(&mut net, "a", 1300).unwrap();
-        assert_eq!(mtus(&net), [1300, 1300, 1500]);
-        set_mtu(&mut net, "a", 1500).unwrap();
-        assert_eq!(mtus(&net), [1500, 1500, 1500]);
-        set_mtu(&mut net, "br", 1400).unwrap();
-        set_mtu(&mut net, "a", 1300).unwrap();
-        assert_eq!(mtus(&net), [1400, 1300, 1500], "somebody set it");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hopwise_controllers::{
 };
 use hopwise_snapshot::{
     Bridge, BridgePort, IfIndex, Link, LinkDetail, LinkFlags, Mac, NetNs, NodeName, Observed, Place, PodName,
-    Snapshot, SysctlKey,
+    Snapshot,
 };
 use sha2::{Digest, Sha256};
 
@@ -117,6 +117,7 @@ fn lay_pair(
     network: &PodNetwork,
 ) -> Result<String, String> {
     let name = host_veth_name(digest(&pod.to_string()));
+    let known = known_mac(snapshot, node, pod);
     let [at_node, at_pod] = [(node, &*name, pod), (pod, POD_LINK, node)].map(|(place, link, other)| {
         let net = snapshot.net_mut(place)?;
         let nsid = number_of(net, other)?;
@@ -131,11 +132,21 @@ fn lay_pair(
     let (node_index, pod_index) = (node_link.index, pod_link.index);
     let ends = [(node, node_link, node_nsid, pod_index, 1), (pod, pod_link, pod_nsid, node_index, 2)];
     for (place, link, nsid, other, end) in ends {
-        let mac = Some(made_up_mac(&name, end));
+        let known = known.filter(|_| place == pod);
+        let mac = known.or_else(|| Some(made_up_mac(&name, end)));
         let Some(net) = snapshot.net_mut(place) else { continue };
         add_link(net, Link { mac, lower: Some(other), lower_nsid: Some(nsid), ..link });
     }
     Ok(name)
+}
+
+/// The Ethernet address by which the node knows the pod. A new pod has a new one and announces it (the plugin's
+/// gratuitous ARP), so that nobody is left with the old: for the model that is the same as keeping it.
+fn known_mac(snapshot: &Snapshot, node: &Place, pod: &Place) -> Option<Mac> {
+    let addresses = snapshot.cluster.pod(pod.as_pod()?)?.ips();
+    let neighbours = snapshot.net(node)?.neighbours.known()?;
+    let mut known = neighbours.iter().filter(|it| addresses.contains(&it.address) && it.state.is_valid());
+    known.find_map(|it| it.mac)
 }
 
 fn configure(snapshot: &mut Snapshot, pod: &Place, network: &PodNetwork) {
@@ -168,15 +179,10 @@ fn add_route(net: &mut NetNs, route: &DeviceRoute) {
     routes.push(resolved);
 }
 
-/// Adds an interface, with the kernel switches that a new one gets (`inetdev_init`, net/ipv4/devinet.c).
+/// Adds an interface, with the kernel switches that a new one gets.
 pub(crate) fn add_link(net: &mut NetNs, link: Link) {
-    if let Some(sysctls) = net.sysctls.known_mut() {
-        let defaults = sysctls.values.iter().filter_map(|(key, value)| {
-            let (of, leaf) = key.link_and_leaf()?;
-            (of == "default").then(|| (SysctlKey::of_link(key.is_ipv6(), &link.name, leaf), value.clone()))
-        });
-        let own: Vec<_> = defaults.collect();
-        sysctls.values.extend(own);
+    for is_ipv6 in [false, true] {
+        kernel::give_switches(net, &link.name, is_ipv6);
     }
     if let Some(links) = net.links.known_mut() {
         links.push(link);

@@ -1,13 +1,15 @@
 //! `hopwise collect`.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+use std::{fs, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 use hopwise_snapshot::hop;
 
 use crate::{
-    failure::{Output, complain, report},
-    source::{Source, SourceFailure, size},
+    failure::Failure,
+    output::{Format, complain},
+    program::Program,
+    source::Source,
 };
 
 /// Write a snapshot to a file, for other machines and for later.
@@ -15,32 +17,30 @@ use crate::{
 pub(crate) struct Collect {
     #[command(flatten)]
     source: Source,
-    /// The file to write
+    /// The file to write; `-` is standard output
     #[arg(short = 'o', long = "output-file", value_name = "FILE")]
     file: PathBuf,
 }
 
 impl Collect {
-    pub(crate) fn run(&self) -> ExitCode {
-        match self.write() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => report(&error, Output::Text),
-        }
+    pub(crate) fn run(&self, program: Program) -> ExitCode {
+        self.write(program).unwrap_or_else(|it| it.report(Format::Text))
     }
 
-    fn write(&self) -> Result<(), SourceFailure> {
-        let start = Instant::now();
-        let snapshot = self.source.read(&|_| {})?;
-        let bytes = hop::write(&snapshot);
-        fs::write(&self.file, &bytes)
-            .map_err(|source| SourceFailure::File { path: self.file.display().to_string(), source })?;
-        let (n_nodes, n_pods, n_services) = size(&snapshot);
-        complain(&format!(
-            "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {:.1} s; wrote {} bytes to {}",
-            start.elapsed().as_secs_f64(),
-            bytes.len(),
-            self.file.display(),
-        ));
-        Ok(())
+    fn write(&self, program: Program) -> Result<ExitCode, Failure> {
+        let read = self.source.read()?;
+        let bytes = hop::write(&read.snapshot);
+        let path = self.file.display().to_string();
+        let failed = |source| Failure::Write { path: path.clone(), source };
+        if self.file.as_os_str() == "-" {
+            std::io::stdout().write_all(&bytes).map_err(failed)?;
+            complain(&read.to_string());
+        } else {
+            fs::write(&self.file, &bytes).map_err(failed)?;
+            complain(&format!("{read}; wrote {} bytes to {path}", bytes.len()));
+            let words = program.words();
+            complain(&format!("next: {words} diagnose --snapshot {}", crate::source::quoted(&self.file)));
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,79 +3,93 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::Args;
-use hopwise_diagnose::diagnose;
+use hopwise_dataplane::contract;
+use hopwise_diagnose::{Cause, Diagnosis, causes, diagnose, diagnose_promises};
+use hopwise_report::{Asked, Query, Report, document::DiagnosisDocument, text, text::Guide};
+use hopwise_snapshot::Snapshot;
 
 use crate::{
-    failure::{Output, complain, print, report},
-    source::{Source, size},
+    failure::Failure,
+    output::{Shown, complain},
+    program::Program,
+    progress::{Step, proved},
+    source::{Probing, Source},
+    verdict::Ending,
 };
 
 /// Find out what is broken, and prove it.
+///
+/// With FROM and TO only what concerns that flow. The answer ends with 0 where all that is promised is kept, with 1
+/// where something is broken, with 2 where nothing could be read, and with 3 where nothing was found and yet something
+/// is not known.
 #[derive(Debug, Args)]
 pub(crate) struct Diagnose {
+    /// Who sends: pod/NS/NAME or node/NAME
+    #[arg(requires = "to")]
+    from: Option<String>,
+    /// To whom: pod/NS/NAME, node/NAME, svc/NS/NAME, ip/ADDRESS or a DNS name, then :PORT and /tcp, /udp or /icmp
+    to: Option<String>,
     #[command(flatten)]
     source: Source,
-    /// The form of the result.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[command(flatten)]
+    probing: Probing,
+    /// Hide a cause, by code or name, and say that it is hidden
+    #[arg(long, value_name = "CAUSE", value_delimiter = ',')]
+    ignore: Vec<String>,
+    #[command(flatten)]
+    ending: Ending,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl Diagnose {
-    pub(crate) fn run(&self) -> ExitCode {
-        let start = Instant::now();
-        let snapshot = match self.source.read(&|_| {}) {
-            Ok(snapshot) => snapshot,
-            Err(error) => return report(&error, self.output),
-        };
-        let (n_nodes, n_pods, n_services) = size(&snapshot);
-        let read = start.elapsed();
-        let found = diagnose(&snapshot);
-        complain(&format!(
-            "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {:.2} s; diagnosed {:.3} s; {} of {} broken; {:?}",
-            read.as_secs_f64(),
-            (start.elapsed() - read).as_secs_f64(),
-            found.n_broken,
-            found.n_promised,
-            found.verdict(),
-        ));
-        for finding in &found.findings {
-            print(&format!(
-                "{} {} {} {}",
-                finding.cause.code,
-                finding.cause.name,
-                finding.kind.word(),
-                finding.n_flows
-            ));
-            print(&format!("   {}", finding.summary));
-            for element in &finding.elements {
-                print(&format!("   at {element}"));
-            }
-            for it in &finding.evidence {
-                print(&format!("   {} {} / {} {}", it.element, it.observed, it.expected, it.source));
-            }
-            print(&format!("   since {:?} later {:?}", finding.since, finding.later));
-            print(&format!("   repair {:?} {}", finding.repair.risk(), finding.repair.summary()));
-            print(&format!("   proof {:?}", finding.proof));
-        }
-        for it in &found.unknown {
-            print(&format!(
-                "unknown {} {} {} flows; {}",
-                it.assumption.element, it.assumption.reason, it.n_flows, it.settled_by
-            ));
-        }
-        for it in &found.violations {
-            let blockers: Vec<_> =
-                it.blockers.iter().map(|it| format!("{} {}", it.element, it.note())).collect();
-            print(&format!(
-                "violation {} {} {} {} {}: {}",
-                it.n_flows,
-                it.promise.word(),
-                it.from,
-                it.to,
-                it.protocol,
-                blockers.join("; ")
-            ));
-        }
-        ExitCode::SUCCESS
+    pub(crate) fn run(&self, program: Program) -> ExitCode {
+        self.answer(program).unwrap_or_else(|it| it.report(self.shown.output))
     }
+
+    fn answer(&self, program: Program) -> Result<ExitCode, Failure> {
+        let ignored = self.ignore.iter().map(|it| cause(it)).collect::<Result<Vec<_>, _>>()?;
+        let read = self.source.read()?;
+        let snapshot = &read.snapshot;
+        let start = Instant::now();
+        let asked = self.from.clone().zip(self.to.clone()).map(|(from, to)| Asked { from, to });
+        let found = diagnosis(snapshot, asked.clone())?;
+        complain(&format!("{read}; {}", proved(found.n_promised, start.elapsed())));
+        let report = Report::new(snapshot, &found).about(asked).ignoring(ignored);
+        let guide = guide(&report, &self.source.words(), program);
+        self.shown
+            .print(|| DiagnosisDocument::new(&report), |layout| text::diagnosis(&report, &guide, layout));
+        Ok(self.ending.code(report.verdict(), report.is_proven()))
+    }
+}
+
+/// A diagnosis of every promise, or of what concerns one flow.
+fn diagnosis(snapshot: &Snapshot, asked: Option<Asked>) -> Result<Diagnosis, Failure> {
+    let Some(asked) = asked else {
+        let _step = Step::new("proving what is promised");
+        return Ok(diagnose(snapshot));
+    };
+    let query = Query::new(snapshot, &contract(snapshot), asked, false)?;
+    if !query.is_promised {
+        complain("Kubernetes does not promise this flow; it is judged as if it did");
+    }
+    let _step = Step::new("proving what is promised");
+    Ok(diagnose_promises(snapshot, query.promises))
+}
+
+/// The cause with this code or name.
+pub(crate) fn cause(written: &str) -> Result<&'static Cause, Failure> {
+    causes::find(written).ok_or_else(|| Failure::NoSuchCause { written: written.to_owned() })
+}
+
+/// What to do next.
+pub(crate) fn guide(report: &Report<'_>, source: &str, program: Program) -> Guide {
+    let program = program.words();
+    let mut next = Vec::new();
+    if let Some(first) = report.findings().next() {
+        next.push(format!("{program} explain {}", first.cause.code));
+        let violation = first.violations.first().and_then(|it| report.diagnosis.violations.get(*it));
+        next.extend(violation.map(|it| format!("{program} trace {} {} {source}", it.from, it.to)));
+    }
+    Guide { program, next }
 }

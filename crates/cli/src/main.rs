@@ -1,19 +1,34 @@
-//! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and repairs it.
+//! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and says how to repair it.
 
+mod causes;
 mod collect;
+mod completion;
+mod demo;
 mod diagnose;
+mod diff;
 mod failure;
 mod lab;
 mod matrix;
+mod output;
+mod program;
+mod progress;
 mod source;
+mod trace;
+mod verdict;
+mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Finds out why a Kubernetes cluster's network is broken, proves it, and repairs it.
+use crate::{
+    failure::usage,
+    program::{Program, program},
+};
+
+/// Finds out why a Kubernetes cluster's network is broken, proves it, and says how to repair it.
 #[derive(Debug, Parser)]
-#[command(name = "hopwise", version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, infer_long_args = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,22 +36,49 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Clusters in network namespaces, to try things on.
+    Demo(demo::Demo),
+    Diagnose(diagnose::Diagnose),
+    Trace(trace::TraceCommand),
+    Matrix(matrix::MatrixCommand),
+    Collect(collect::Collect),
+    Diff(diff::DiffCommand),
+    Explain(causes::Explain),
+    Causes(causes::Causes),
+    /// Make clusters in network namespaces, to try things on
     #[command(subcommand)]
     Lab(lab::LabCommand),
-    /// Write a snapshot to a file, for other machines and for later.
-    Collect(collect::Collect),
-    /// Find out what is broken, and prove it.
-    Diagnose(diagnose::Diagnose),
-    /// Who can reach whom, by the model.
-    Matrix(matrix::Matrix),
+    Version(version::Version),
+    Completion(completion::Completion),
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Lab(command) => lab::run(command),
-        Command::Collect(command) => command.run(),
-        Command::Diagnose(command) => command.run(),
-        Command::Matrix(command) => command.run(),
+    let program = program();
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let command = command(program);
+    if program == Program::KubectlCompletion {
+        return completion::complete(command, &words[1..]);
     }
+    let parsed = command.try_get_matches_from(&words).and_then(|it| Arguments::from_arg_matches(&it));
+    let arguments = match parsed {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error, &words),
+    };
+    match arguments.command {
+        Command::Demo(it) => it.run(program),
+        Command::Diagnose(it) => it.run(program),
+        Command::Trace(it) => it.run(program),
+        Command::Matrix(it) => it.run(program),
+        Command::Collect(it) => it.run(program),
+        Command::Diff(it) => it.run(),
+        Command::Explain(it) => it.run(program),
+        Command::Causes(it) => it.run(),
+        Command::Lab(it) => lab::run(it),
+        Command::Version(it) => it.run(),
+        Command::Completion(it) => it.run(self::command(Program::Hopwise)),
+    }
+}
+
+/// The command line, as it is called.
+fn command(program: Program) -> clap::Command {
+    Arguments::command().name("hopwise").bin_name(program.words())
 }

@@ -4,59 +4,53 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Args;
 use hopwise_dataplane::{Network, contract, verify};
+use hopwise_diagnose::Verdict;
+use hopwise_report::{Matrix, document::MatrixDocument, text};
 
 use crate::{
-    failure::{Output, complain, print, report},
-    source::{Source, size},
+    failure::Failure,
+    output::{Shown, complain},
+    program::Program,
+    progress::{Step, proved},
+    source::{Probing, Source},
+    verdict::Ending,
 };
 
-/// Who can reach whom, by the model.
+/// Show who can reach whom by the model.
 #[derive(Debug, Args)]
-pub(crate) struct Matrix {
+pub(crate) struct MatrixCommand {
     #[command(flatten)]
     source: Source,
-    /// The form of the result.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    #[command(flatten)]
+    probing: Probing,
+    #[command(flatten)]
+    ending: Ending,
+    #[command(flatten)]
+    shown: Shown,
 }
 
-impl Matrix {
-    pub(crate) fn run(&self) -> ExitCode {
+impl MatrixCommand {
+    pub(crate) fn run(&self, _program: Program) -> ExitCode {
+        self.answer().unwrap_or_else(|it| it.report(self.shown.output))
+    }
+
+    fn answer(&self) -> Result<ExitCode, Failure> {
+        let read = self.source.read()?;
         let start = Instant::now();
-        let snapshot = match self.source.read(&|_| {}) {
-            Ok(snapshot) => snapshot,
-            Err(error) => return report(&error, self.output),
+        let step = Step::new("proving what is promised");
+        let contract = contract(&read.snapshot);
+        let verification = verify(&Network::new(&read.snapshot), &read.snapshot, &contract);
+        drop(step);
+        complain(&format!("{read}; {}", proved(contract.promises.len(), start.elapsed())));
+        let matrix = Matrix { snapshot: &read.snapshot, contract: &contract, verification: &verification };
+        self.shown.print(|| MatrixDocument::new(&matrix), |layout| text::matrix(&matrix, layout));
+        let verdict = if verification.broken().next().is_some() {
+            Verdict::Broken
+        } else if verification.unknown().next().is_some() {
+            Verdict::Incomplete
+        } else {
+            Verdict::Healthy
         };
-        let (n_nodes, n_pods, n_services) = size(&snapshot);
-        let read = start.elapsed();
-        let network = Network::new(&snapshot);
-        let built = start.elapsed();
-        let contract = contract(&snapshot);
-        let verification = verify(&network, &snapshot, &contract);
-        complain(&format!(
-            "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {:.2} s; model {:.2} s; proved {} promised flows in {:.3} s",
-            read.as_secs_f64(),
-            (built - read).as_secs_f64(),
-            contract.promises.len(),
-            (start.elapsed() - built).as_secs_f64(),
-        ));
-        for (promise, result) in contract.promises.iter().zip(&verification.results) {
-            let blockers: Vec<String> =
-                result.blockers.iter().map(|it| format!("{} {}", it.element, it.note())).collect();
-            print(&format!(
-                "{:?} {} {} {} {} {} {}",
-                result.state,
-                result.disposition.word(),
-                promise.from,
-                promise.to,
-                promise.protocol(),
-                promise.kind.word(),
-                blockers.join("; "),
-            ));
-            for assumption in &result.assumptions {
-                print(&format!("    {} {}", assumption.element, assumption.reason));
-            }
-        }
-        ExitCode::SUCCESS
+        Ok(self.ending.code(verdict, verdict == Verdict::Broken))
     }
 }

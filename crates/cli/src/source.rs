@@ -1,12 +1,18 @@
 //! Where the state comes from.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use clap::Args;
-use hopwise_collect::{Limits, NodeAccess, PodAccess, Progress, SourceError, kubectl};
+use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
 use hopwise_snapshot::{Cluster, NodeName, Observed, Place, Snapshot, hop};
 use hopwise_sys::NetNs;
+
+use crate::progress::{Step, seconds};
 
 /// The options that name a source. They are the same on every command.
 #[derive(Debug, Args)]
@@ -19,11 +25,30 @@ pub(crate) struct Source {
     snapshot: Option<PathBuf>,
 }
 
+/// The option that says which packets are sent.
+#[derive(Debug, Args)]
+pub(crate) struct Probing {
+    /// Which packets to send; `none` only reads
+    #[arg(long, value_name = "MODE", default_value = "none", value_parser = probe_mode)]
+    probe: Unprobed,
+}
+
+/// No packets are sent.
+#[derive(Clone, Copy, Debug)]
+struct Unprobed;
+
+fn probe_mode(word: &str) -> Result<Unprobed, String> {
+    match word {
+        "none" => Ok(Unprobed),
+        _ => Err(format!("this version sends no packets: expected `none`, found `{word}`")),
+    }
+}
+
 /// Why a source could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceFailure {
     /// No source was named.
-    #[error("no source: name a lab with --lab NAME or a snapshot with --snapshot FILE")]
+    #[error("no source: expected a lab as --lab NAME, or a snapshot as --snapshot FILE")]
     NoSource,
     /// The lab.
     #[error("failed to read lab `{name}`")]
@@ -42,33 +67,102 @@ pub(crate) enum SourceFailure {
     Hop { path: String, source: hop::HopError },
 }
 
-impl Source {
-    /// Reads the source. Must be called before any thread is started: a lab of a plain user lies in a user
-    /// namespace, and only a process with one thread can enter that.
-    pub(crate) fn read(&self, progress: &(dyn Fn(Progress) + Sync)) -> Result<Snapshot, SourceFailure> {
-        match (&self.lab, &self.snapshot) {
-            (Some(name), _) => from_lab(name, progress),
-            (None, Some(path)) => {
-                let path_text = path.display().to_string();
-                let bytes = fs::read(path)
-                    .map_err(|source| SourceFailure::File { path: path_text.clone(), source })?;
-                hop::read(&bytes).map_err(|source| SourceFailure::Hop { path: path_text, source })
+impl SourceFailure {
+    /// What to do about it, where that is known.
+    pub(crate) fn next(&self) -> Option<String> {
+        let next = match self {
+            Self::NoSource => "`hopwise lab up demo` makes a lab to try; then add --lab demo",
+            Self::Lab { source: LabError::NoSuchLab { .. }, .. } => {
+                "`hopwise lab list` shows the labs that there are, `hopwise lab up NAME` makes one"
             }
-            (None, None) => Err(SourceFailure::NoSource),
-        }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                "expected one .hop file, as `hopwise collect -o FILE` writes it"
+            }
+            Self::Hop { source: hop::HopError::NotHop, .. } => "`hopwise collect -o FILE` writes such a file",
+            Self::Hop { source: hop::HopError::TooNew { .. }, .. } => {
+                "read it with the version of Hopwise that wrote it, or a newer one"
+            }
+            Self::Hop { source: hop::HopError::Truncated { .. } | hop::HopError::Damaged { .. }, .. } => {
+                "copy the file again, or collect the snapshot anew"
+            }
+            _ => return None,
+        };
+        Some(next.to_owned())
     }
 }
 
-fn from_lab(name: &LabName, progress: &(dyn Fn(Progress) + Sync)) -> Result<Snapshot, SourceFailure> {
+/// A snapshot that was read, with how long that took.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) snapshot: Snapshot,
+    took: Duration,
+}
+
+impl fmt::Display for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n_services = self.snapshot.cluster.services.known().map_or(0, Vec::len);
+        let n_pods = self.snapshot.pods.values().filter(|it| matches!(it, Observed::Known(_))).count();
+        let n_nodes = self.snapshot.nodes.values().filter(|it| matches!(it, Observed::Known(_))).count();
+        let took = seconds(self.took);
+        write!(f, "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}")
+    }
+}
+
+impl Source {
+    /// Was a source named?
+    pub(crate) fn is_named(&self) -> bool {
+        self.lab.is_some() || self.snapshot.is_some()
+    }
+
+    /// The words that name the same source on another command line.
+    pub(crate) fn words(&self) -> String {
+        match (&self.lab, &self.snapshot) {
+            (Some(name), _) => format!("--lab {name}"),
+            (None, Some(path)) => format!("--snapshot {}", quoted(path)),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Reads the source. Must be called before any thread is started: a lab of a plain user lies in a user
+    /// namespace, and only a process with one thread can enter that.
+    pub(crate) fn read(&self) -> Result<Read, SourceFailure> {
+        let start = Instant::now();
+        let snapshot = match (&self.lab, &self.snapshot) {
+            (Some(name), _) => from_lab(name)?,
+            (None, Some(path)) => read_file(path)?,
+            (None, None) => return Err(SourceFailure::NoSource),
+        };
+        Ok(Read { snapshot, took: start.elapsed() })
+    }
+}
+
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    shlex::try_quote(&text).map(std::borrow::Cow::into_owned).unwrap_or(text)
+}
+
+/// Reads a `.hop` file.
+pub(crate) fn read_file(path: &Path) -> Result<Snapshot, SourceFailure> {
+    let text = path.display().to_string();
+    let bytes = fs::read(path).map_err(|source| SourceFailure::File { path: text.clone(), source })?;
+    hop::read(&bytes).map_err(|source| SourceFailure::Hop { path: text, source })
+}
+
+fn from_lab(name: &LabName) -> Result<Snapshot, SourceFailure> {
     let of_lab = |source| SourceFailure::Lab { name: name.to_string(), source };
     let lab = Lab::open(name).map_err(of_lab)?;
     lab.enter_user_namespace().map_err(of_lab)?;
+    let step = Step::new("reading the objects");
     let mut snapshot = Snapshot::new(jiff::Timestamp::now(), format!("lab/{name}"));
     snapshot.cluster = objects(&lab)?;
     snapshot.outside = lab.outside();
     snapshot.outside_name = Some(lab.outside_name().to_owned());
     let nodes = accesses(&lab, &snapshot.cluster)?;
-    hopwise_collect::collect(&nodes, &Limits::default(), progress).add_to(&mut snapshot);
+    let progress = |it: hopwise_collect::Progress| {
+        step.says(format!("read {} of {}: {}", it.n_done, it.n_places, it.place));
+    };
+    hopwise_collect::collect(&nodes, &Limits::default(), &progress).add_to(&mut snapshot);
     Ok(snapshot)
 }
 
@@ -112,12 +206,4 @@ fn accesses(lab: &Lab, cluster: &Cluster) -> Result<Vec<NodeAccess>, SourceFailu
 fn open(member: &hopwise_lab::Member) -> Result<NetNs, SourceFailure> {
     NetNs::open(&member.net_namespace_path())
         .map_err(|source| SourceFailure::Namespace { member: member.name.clone(), source })
-}
-
-/// How much a snapshot holds, for one line to the person at the terminal.
-pub(crate) fn size(snapshot: &Snapshot) -> (usize, usize, usize) {
-    let n_nodes = snapshot.nodes.len();
-    let n_services = snapshot.cluster.services.known().map_or(0, Vec::len);
-    let n_pods = snapshot.pods.values().filter(|it| matches!(it, Observed::Known(_))).count();
-    (n_nodes, n_pods, n_services)
 }

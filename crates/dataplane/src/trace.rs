@@ -208,6 +208,20 @@ pub struct Hop {
     pub is_outer: bool,
 }
 
+impl Hop {
+    /// The rule that stops packets, as a hop of its own.
+    pub fn of_filter(blocker: &Blocker) -> Self {
+        Self {
+            place: blocker.place.clone(),
+            stage: Stage::Filter,
+            element: Some(blocker.element.clone()),
+            note: blocker.note(),
+            leg: 0,
+            is_outer: false,
+        }
+    }
+}
+
 /// The parts of the kernel that a packet passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {

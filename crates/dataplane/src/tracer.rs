@@ -13,6 +13,8 @@ use crate::{
 
 /// The most ways that are followed. Beyond it a flow counts as not fully known.
 const MOST_WAYS: usize = 4_096;
+/// The same where something unknown decides: each further unknown doubles the ways and says no more.
+const MOST_GUESSES: usize = 32;
 
 /// All ways that a flow can take.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Traces {
     pub traces: Vec<Trace>,
     /// Was something unknown followed both ways?
     pub is_guess: bool,
+    /// Were there more ways than are followed?
+    pub is_cut: bool,
     pub(crate) visited: BTreeSet<PlaceId>,
     pub(crate) touches_underlay: bool,
 }
@@ -40,6 +44,7 @@ pub(crate) fn follow(network: &Network, flow: &Flow, is_recording: bool) -> Trac
         flow: flow.clone(),
         traces: Vec::new(),
         is_guess: false,
+        is_cut: false,
         visited: BTreeSet::new(),
         touches_underlay: false,
     };
@@ -49,11 +54,11 @@ pub(crate) fn follow(network: &Network, flow: &Flow, is_recording: bool) -> Trac
         all.touches_underlay |= walked.touches_underlay;
         all.visited.extend(walked.visited);
         all.traces.push(walked.trace);
-        if all.traces.len() >= MOST_WAYS {
-            all.is_guess = true;
+        if !choices.next() {
             break;
         }
-        if !choices.next() {
+        if all.traces.len() >= if all.is_guess { MOST_GUESSES } else { MOST_WAYS } {
+            all.is_cut = true;
             break;
         }
     }
@@ -152,12 +157,12 @@ impl Traces {
         let n_unknown = self.traces.iter().filter(is_open).count();
         let is_assumed = self.assumptions().iter().any(|it| !it.is_tried);
         if n_failing == 0 {
-            return if is_assumed { State::Unknown } else { State::Kept };
+            return if is_assumed || self.is_cut { State::Unknown } else { State::Kept };
         }
         // What was not read was taken to be as the flow needs it: if it fails all the same, it fails. Where
         // both possibilities were followed, only what happens on all of them is certain.
-        let fails_surely =
-            if self.is_guess { n_failing - n_unknown == self.traces.len() } else { n_failing > n_unknown };
+        let fails_surely = !self.is_cut
+            && if self.is_guess { n_failing - n_unknown == self.traces.len() } else { n_failing > n_unknown };
         if fails_surely { State::Broken } else { State::Unknown }
     }
 

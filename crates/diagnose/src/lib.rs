@@ -13,6 +13,7 @@ pub mod causes;
 mod finding;
 mod hypothesis;
 mod intent;
+mod look_alikes;
 mod rules;
 mod search;
 mod seen;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_change::Change;
 use hopwise_dataplane::{
-    Blocker, Check, Contract, Hop, Network, Promise, State, Verification, contract, resolve, trace, verify,
+    Blocker, BlockerKind, Check, Contract, Hop, Network, Promise, State, Verification, contract, resolve,
+    trace, verify,
 };
 use hopwise_repair::Repair;
 use hopwise_snapshot::{Element, Snapshot};
@@ -16,6 +17,7 @@ use crate::{
     finding::{Diagnosis, Finding, Kind, Proof, Violation},
     hypothesis::World,
     intent::deviations,
+    look_alikes,
     rules::{ForeignRule, Owned},
     seen,
 };
@@ -205,14 +207,17 @@ impl Search<'_> {
     fn suspects(&self, classes: &BTreeMap<Vec<Element>, Vec<usize>>) -> Vec<Suspect> {
         let snapshot = &self.world.snapshot;
         let deviations = deviations(snapshot);
-        let hops = self.hops(classes);
-        let foreign_rules = foreign_rules(snapshot, &hops);
         let mut blockers: BTreeMap<Blocker, usize> = BTreeMap::new();
         for at in self.world.verification.broken() {
             for blocker in &self.world.verification.results[at].blockers {
                 *blockers.entry(blocker.clone()).or_default() += 1;
             }
         }
+        let mut hops = self.hops(classes);
+        // A rule that keeps neighbours from finding each other is on no packet's own way.
+        let filters = blockers.keys().filter(|it| matches!(it.kind, BlockerKind::Filter(_)));
+        hops.extend(filters.map(Hop::of_filter));
+        let foreign_rules = foreign_rules(snapshot, &hops);
         let case = Case { snapshot, blockers, deviations: &deviations, foreign_rules: &foreign_rules };
         let mut suspects = Suspects::default();
         for cause in causes::all() {
@@ -347,6 +352,7 @@ impl Search<'_> {
         findings.extend(self.left_over(violations));
         findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
+        look_alikes::rule_out(&mut findings, &self.tried);
         let named: Vec<Element> = findings.iter().flat_map(|it| it.elements.clone()).collect();
         for suspect in self.latent {
             if !suspect.elements.iter().any(|it| named.contains(it)) {
@@ -479,6 +485,7 @@ fn is_of_one_link(a: &Suspect, b: &Suspect) -> bool {
             | Change::FdbReplaced { link, .. } => Some(link),
             Change::BridgePort { port, .. } => Some(port),
             Change::RouteReplaced { route, .. } => route.link,
+            Change::Sysctl { key, .. } => key.link_and_leaf().map(|(link, _)| link.to_owned()),
             _ => None,
         });
         of_changes.collect()

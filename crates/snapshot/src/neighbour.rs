@@ -97,6 +97,9 @@ pub struct FdbEntry {
     pub state: FdbState,
     /// Does it belong to the device itself (`self`) and not to the bridge that the device is a port of?
     pub on_device: bool,
+    /// Does it stay where it is when the station sends by another port (`NTF_STICKY`)?
+    #[serde(default)]
+    pub sticky: bool,
     /// The VLAN, where the bridge tells VLANs apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,

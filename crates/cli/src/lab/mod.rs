@@ -30,7 +30,7 @@ words for a member:
 Words other than sysctl, write and rm are run as a command there. `hopwise lab heal` takes all of it back.";
 
 /// The words by which this program is started as a lab's keeper.
-const KEEPER_WORDS: &[&str] = &["lab", "keep"];
+pub(crate) const KEEPER_WORDS: &[&str] = &["lab", "keep"];
 
 /// The commands about labs.
 #[derive(Debug, Subcommand)]

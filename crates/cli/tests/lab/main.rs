@@ -12,6 +12,7 @@
 mod canonical;
 mod cases;
 mod controllers;
+mod diagnosis;
 mod exec;
 mod faults;
 mod harness;

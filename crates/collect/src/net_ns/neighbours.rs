@@ -60,6 +60,7 @@ pub(super) fn fdb_entry(message: NeighbourMessage) -> Option<FdbEntry> {
             state: fdb_state(header.state),
             // A bridge that lists its own entry says neither; the entry then belongs to the bridge.
             on_device: header.flags.contains(NeighbourFlags::Own),
+            sticky: header.flags.contains(NeighbourFlags::Sticky),
             vlan: None,
             remote: None,
             vni: None,

@@ -43,6 +43,7 @@ pub fn fdb(file: &str, text: &str, links: &[Link]) -> Result<Vec<FdbEntry>, Sour
                 _ => FdbState::Learned,
             },
             on_device: entry.texts("flags")?.contains(&"self"),
+            sticky: false,
             vlan: entry.number("vlan")?,
             remote: ip(&entry, "dst")?,
             vni: entry.number("vni")?,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use hopwise_dns::ResolvConf;
-use hopwise_snapshot::{IfIndex, Mac, NeighbourState, Observed, RouteKind, Snapshot};
+use hopwise_snapshot::{IfIndex, Mac, NeighbourState, Observed, OutsideTarget, RouteKind, Snapshot};
 use ipnet::IpNet;
 
 use super::{Network, Peer, PlaceId, stack::Stack};
@@ -25,6 +25,8 @@ pub(crate) struct Underlay {
     stations: BTreeMap<IpAddr, Option<Mac>>,
     /// Addresses outside that are promised to be reachable.
     outside: BTreeSet<IpAddr>,
+    /// What those hosts serve: address, IP protocol, port.
+    outside_ports: BTreeSet<(IpAddr, u8, u16)>,
     /// Hosts that the cluster could not work without: endpoints of Services, and the name servers of most nodes.
     relied_on: BTreeSet<IpAddr>,
     /// The cluster's own ranges, which nobody outside knows a way to.
@@ -56,6 +58,8 @@ impl Underlay {
         underlay.faces = underlay.uplinks.iter().filter_map(|(id, link)| face(network, *id, *link)).collect();
         underlay.cluster_ranges = cluster_ranges(snapshot);
         underlay.outside = snapshot.outside.iter().map(|it| it.address).collect();
+        let port = |it: &OutsideTarget| (it.address, it.protocol.number(), it.port);
+        underlay.outside_ports = snapshot.outside.iter().map(port).collect();
         underlay.relied_on = relied_on(snapshot);
         underlay.find_stations(network);
         underlay
@@ -72,7 +76,9 @@ impl Underlay {
                 *gateways.entry(gateway).or_default() += 1;
             }
             for entry in stack.neighbours.known().into_iter().flat_map(BTreeMap::values) {
-                if !self.uplinks.contains(&(id, entry.link)) {
+                // The nodes answer for themselves.
+                let is_nodes = self.faces.iter().any(|it| it.addresses.contains(&entry.address));
+                if is_nodes || !self.uplinks.contains(&(id, entry.link)) {
                     continue;
                 }
                 match (entry.state, entry.mac) {
@@ -131,6 +137,14 @@ impl Underlay {
     /// The cluster's own range that an address lies in.
     pub(crate) fn cluster_range_of(&self, address: IpAddr) -> Option<IpNet> {
         self.cluster_ranges.iter().copied().find(|it| it.contains(&address))
+    }
+
+    /// Does a host outside serve this port? None where nothing is known of it.
+    pub(crate) fn serves(&self, address: IpAddr, protocol: u8, port: u16) -> Option<bool> {
+        if !self.outside.contains(&address) {
+            return None;
+        }
+        Some(self.outside_ports.contains(&(address, protocol, port)))
     }
 
     /// Is it the same for those who send through it?

@@ -164,7 +164,19 @@ impl Walker<'_> {
         let of_bridge = |it: &&FdbEntry| {
             it.mac == mac && !it.on_device && (it.link == inside.bridge.index || is_port(it.link))
         };
-        Ok(fdb.iter().find(of_bridge).cloned())
+        let Some(entry) = fdb.iter().find(of_bridge) else { return Ok(None) };
+        // An entry that somebody set follows its station to the port that it sends by (`br_fdb_update`).
+        let follows = entry.state == FdbState::Static && !entry.sticky;
+        let port = stack.link(entry.link);
+        if follows && port.is_some_and(|it| !self.may_be_station(inside.place, it, mac)) {
+            let mut elsewhere = stack
+                .ports_of(inside.bridge.index)
+                .filter(|it| it.port.as_ref().is_none_or(|it| it.learning) && it.index != entry.link);
+            if elsewhere.any(|it| self.may_be_station(inside.place, it, mac)) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(entry.clone()))
     }
 
     fn is_station_on(&mut self, inside: Inside<'_>, port: &Link, mac: Mac) -> bool {

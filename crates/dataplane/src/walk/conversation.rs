@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use hopwise_snapshot::Element;
+use hopwise_snapshot::{Element, IfIndex};
 
 use super::{
     Choices, Complaining, Complaint, Landing, Skb, Step, Stop, Walker,
@@ -177,7 +177,18 @@ impl Walker<'_> {
         packet: Packet,
         association: Option<Association>,
     ) -> Step<Landing> {
-        let hop = match self.route_of(place, &packet)? {
+        self.send_by(place, packet, association, None)
+    }
+
+    /// The same by one interface alone, where the sender names one.
+    fn send_by(
+        &mut self,
+        place: PlaceId,
+        packet: Packet,
+        association: Option<Association>,
+        output: Option<IfIndex>,
+    ) -> Step<Landing> {
+        let hop = match self.route_by(place, &packet, output)? {
             InputRoute::Forward(hop) => hop,
             InputRoute::Local { .. } => self.loopback_hop(place, &packet)?,
         };
@@ -264,7 +275,9 @@ impl Walker<'_> {
             Taken::Local(taken) => {
                 let text = answer.to_string();
                 self.note(taken.place, Stage::Answer, None, || text);
-                self.send_local(taken.place, answer, None)?
+                // A link-local address means nothing without its interface (RFC 4007).
+                let output = is_link_local(answer.destination).then_some(taken.link);
+                self.send_by(taken.place, answer, None, output)?
             }
             Taken::Outside(_) => Landing::Stack(Box::new(self.answer_from_outside(answer)?)),
         };
@@ -387,6 +400,10 @@ impl Walker<'_> {
             mark: 0,
         })
     }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
 }
 
 /// What a host outside answers.

@@ -3,7 +3,7 @@
 //! Sources: net/ipv4/{ip_input,ip_forward,ip_output}.c, net/ipv6/{ip6_input,ip6_output}.c (Linux 6.18).
 
 use hopwise_netfilter::Hook;
-use hopwise_snapshot::{Element, Link, Mac, Observed, SysctlKey};
+use hopwise_snapshot::{Element, IfIndex, Link, Mac, Observed, SysctlKey};
 
 use super::{
     Arrival, Complaining, Landing, PacketType, Skb, Station, Step, Walker,
@@ -11,6 +11,7 @@ use super::{
     link::{Content, Frame},
     local::{Taken, TakenLocally},
     route::{InputRoute, NextHop, OutputQuestion},
+    tracking::{Association, Direction},
 };
 use crate::{
     model::PlaceId,
@@ -64,7 +65,7 @@ impl Walker<'_> {
         match route {
             InputRoute::Local { .. } => {
                 self.ip_hook(place, Hook::Input, &mut skb, incoming)?;
-                self.xfrm(place, "in", &skb.packet)?;
+                self.xfrm_arriving(place, "in", &skb)?;
                 Ok(Ok(Box::new(TakenLocally { place, link: index, skb })))
             }
             InputRoute::Forward(hop) => {
@@ -94,13 +95,13 @@ impl Walker<'_> {
         mut skb: Skb,
         hop: NextHop,
     ) -> Step<Landing> {
+        self.xfrm_arriving(place, "fwd", &skb)?;
         if skb.packet.ttl <= 1 {
             let element = Element::place(self.place(place));
             let stop = self.stop(place, element, BlockerKind::TimeToLive).looping();
             let answer = Complaining::Icmp(IcmpError::TimeExceeded);
             return Err(stop.complaining(place, answer, &skb));
         }
-        self.xfrm(place, "fwd", &skb.packet)?;
         let output = self.link(place, hop.link)?;
         let mtu = hop.mtu.unwrap_or(output.mtu);
         if skb.packet.length > mtu && (skb.packet.dont_fragment || skb.packet.is_ipv6()) {
@@ -141,10 +142,20 @@ impl Walker<'_> {
 
     /// The way of a packet that is made here and has its addresses.
     pub(super) fn route_of(&mut self, place: PlaceId, packet: &Packet) -> Step<InputRoute> {
+        self.route_by(place, packet, None)
+    }
+
+    /// The same by one interface alone, where the sender names one.
+    pub(super) fn route_by(
+        &mut self,
+        place: PlaceId,
+        packet: &Packet,
+        output: Option<IfIndex>,
+    ) -> Step<InputRoute> {
         let question = OutputQuestion {
             destination: packet.destination,
             source: Some(packet.source),
-            output: None,
+            output,
             mark: packet.mark,
             tos: packet.tos,
             transport: (packet.protocol(), packet.ports().0, packet.ports().1),
@@ -192,6 +203,20 @@ impl Walker<'_> {
         let frame = Frame { source, destination, content: Content::Ip(skb), is_to_foreign };
         let landings = self.send(place, hop.link, frame);
         self.one_landing(place, landings)
+    }
+
+    /// The policies for packets that arrive see the addresses from before translation (`nf_nat_decode_session`).
+    fn xfrm_arriving(&mut self, place: PlaceId, direction: &str, skb: &Skb) -> Step<()> {
+        let mut packet = skb.packet.clone();
+        if let Some(Association { connection: Some(number), direction, .. }) = skb.association {
+            let connection = self.tracking.connection(number);
+            let tuple = match direction {
+                Direction::Original => connection.original,
+                Direction::Reply => connection.reply,
+            };
+            (packet.source, packet.destination) = (tuple.source, tuple.destination);
+        }
+        self.xfrm(place, direction, &packet)
     }
 
     /// An IPsec policy that blocks (`xfrm4_policy_check`, `xfrm_lookup`). One that transforms is not modelled.

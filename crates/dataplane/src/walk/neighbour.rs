@@ -305,16 +305,7 @@ impl Walker<'_> {
             return Err(self.stop(place, element, BlockerKind::NoSource { link: link.name.clone() }));
         };
         let group = solicited_node(wanted);
-        let mut skb = Skb::new(Packet {
-            source: sender,
-            destination: IpAddr::V6(group),
-            ttl: 255,
-            tos: 0,
-            length: 72,
-            dont_fragment: true,
-            transport: Transport::NeighbourSolicitation { target },
-            mark: 0,
-        });
+        let mut skb = Skb::new(solicitation(sender, wanted));
         let outgoing = Devices { output: Some(link), ..Devices::default() };
         self.ip_hook(place, Hook::Output, &mut skb, outgoing)?;
         self.ip_hook(place, Hook::Postrouting, &mut skb, outgoing)?;
@@ -329,7 +320,7 @@ impl Walker<'_> {
         for landed in self.send(place, link.index, frame) {
             let answered = match landed {
                 Ok(Landed::Ip(Landing::Stack(arrival))) => {
-                    self.advertise(*arrival, target, sender, (place, link))
+                    self.advertise(*arrival, target, sender, Some((place, link)))
                 }
                 Ok(Landed::Foreign(_)) => Ok(self.foreign_station(target)),
                 Ok(_) => Ok(None),
@@ -345,12 +336,14 @@ impl Walker<'_> {
     }
 
     /// What a host makes of a neighbour solicitation (`ndisc_recv_ns`), and whether its answer gets back.
-    fn advertise(
+    ///
+    /// `back` is who asked; none for a host that is none of the cluster's.
+    pub(super) fn advertise(
         &mut self,
         arrival: Arrival,
         target: IpAddr,
         asker: IpAddr,
-        back: (PlaceId, &Link),
+        back: Option<(PlaceId, &Link)>,
     ) -> Step<Option<Station>> {
         let Arrival { place, link: index, mut skb, source_mac, is_prerouted, .. } = arrival;
         let stack = self.stack(place)?;
@@ -384,10 +377,11 @@ impl Walker<'_> {
             source: mac,
             destination: source_mac,
             content: Content::Ip(answer),
-            is_to_foreign: false,
+            is_to_foreign: back.is_none(),
         };
         let landings = self.send(place, index, frame);
-        let Landing::Stack(arrival) = self.one_landing(place, landings)? else {
+        let landing = self.one_landing(place, landings)?;
+        let (Landing::Stack(arrival), Some(back)) = (landing, back) else {
             return Ok(Some(Station::Mac(mac)));
         };
         let Arrival { place: there, mut skb, is_prerouted, .. } = *arrival;
@@ -462,14 +456,28 @@ impl Walker<'_> {
     }
 }
 
+/// The question for the holder of an address (RFC 4861).
+pub(super) fn solicitation(sender: IpAddr, wanted: Ipv6Addr) -> Packet {
+    Packet {
+        source: sender,
+        destination: IpAddr::V6(solicited_node(wanted)),
+        ttl: 255,
+        tos: 0,
+        length: 72,
+        dont_fragment: true,
+        transport: Transport::NeighbourSolicitation { target: IpAddr::V6(wanted) },
+        mark: 0,
+    }
+}
+
 /// The group that the holder of an address listens to (RFC 4291 §2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let low = u128::from(address) & 0xff_ffff;
     Ipv6Addr::from(0xff02_0000_0000_0000_0000_0001_ff00_0000_u128 | low)
 }
 
 /// The Ethernet address of an IPv6 group (RFC 2464 §7).
-fn group_mac(group: Ipv6Addr) -> Mac {
+pub(super) fn group_mac(group: Ipv6Addr) -> Mac {
     let [.., a, b, c, d] = group.octets();
     Mac([0x33, 0x33, a, b, c, d])
 }

@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     pub(crate) reply: Tuple,
     /// Has an answer been seen?
     pub(crate) is_replied: bool,
+    /// Did it begin with a SYN, so that data counts only behind the answer to that?
+    began_with_syn: bool,
     /// Did its first packet leave the place, so that others can find it?
     pub(crate) is_confirmed: bool,
     /// Has a source translation, or that there is none, been settled?
@@ -112,6 +114,10 @@ impl Tracking {
             let connection = &mut self.connections[number];
             if direction == Direction::Reply {
                 connection.is_replied = true;
+            } else if connection.began_with_syn && !connection.is_replied && !is_syn(&packet.transport) {
+                // State SYN_SENT: an ACK is invalid, and the packet then belongs to nothing
+                // (`tcp_conntracks`, nf_conntrack_proto_tcp.c).
+                return Association { connection: None, direction, state: State::Invalid };
             }
             let state = if connection.is_replied { State::Established } else { State::New };
             return Association { connection: Some(number), direction, state };
@@ -125,6 +131,7 @@ impl Tracking {
             original: tuple,
             reply: tuple.inverted(),
             is_replied: false,
+            began_with_syn: is_syn(&packet.transport),
             is_confirmed: false,
             has_source: false,
             has_destination: false,
@@ -163,6 +170,10 @@ impl Tracking {
         let mut here = self.connections.iter().filter(|it| it.place == place && it.is_confirmed);
         here.find(|it| it.reply == tuple && (it.is_source_translated() || it.is_destination_translated()))
     }
+}
+
+fn is_syn(transport: &Transport) -> bool {
+    matches!(transport, Transport::Tcp { step: TcpStep::Syn, .. })
 }
 
 /// May this packet be the first that is seen of a connection?
@@ -210,6 +221,18 @@ mod tests {
         assert_eq!(tracking.associate(there, 0, &answer).state, State::Invalid);
         let reply = tracking.associate(here, 0, &answer);
         assert_eq!((reply.state, reply.direction), (State::Established, Direction::Reply));
+    }
+
+    #[test]
+    fn an_acknowledgement_of_an_answer_that_was_not_seen_is_invalid() {
+        let mut tracking = Tracking::default();
+        let here = PlaceId(0);
+        let first = tracking.associate(here, 0, &packet("10.0.0.1", "10.0.0.2", tcp(1000, 80, TcpStep::Syn)));
+        tracking.connection_mut(first.connection.unwrap()).is_confirmed = true;
+        let data = packet("10.0.0.1", "10.0.0.2", tcp(1000, 80, TcpStep::Data));
+        assert_eq!(tracking.associate(here, 0, &data).state, State::Invalid);
+        tracking.associate(here, 0, &packet("10.0.0.2", "10.0.0.1", tcp(80, 1000, TcpStep::SynAck)));
+        assert_eq!(tracking.associate(here, 0, &data).state, State::Established);
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl Walker<'_> {
         };
         // Headers count in a queue: 14 bytes of Ethernet.
         let bytes = frame.length() + 14;
-        if root.token_bucket.is_some_and(|it| bytes > it.burst || bytes > it.limit)
+        if root.kind == "blackhole"
+            || root.token_bucket.is_some_and(|it| bytes > it.burst || bytes > it.limit)
             || (root.kind == "bfifo" && root.limit.is_some_and(|it| bytes > it))
             || (root.kind == "pfifo" && root.limit == Some(0))
         {

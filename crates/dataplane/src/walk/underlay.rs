@@ -1,15 +1,16 @@
 //! Between the nodes, and outside the cluster: assumed to work (see [`crate::model::underlay`]).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hopwise_netfilter::Hook;
 use hopwise_snapshot::{Element, IfIndex, Mac, tables};
 use ipnet::IpNet;
 
 use super::{
-    Arrival, Landing, Skb, Step, Stop, Walker,
+    Arrival, Landing, Skb, Station, Step, Stop, Walker,
     link::{Content, Frame, Landed, Landings, more_telling},
     local::Taken,
+    neighbour::{group_mac, solicitation, solicited_node},
 };
 use crate::{
     model::PlaceId,
@@ -19,6 +20,9 @@ use crate::{
 
 /// The station that hosts between the nodes ask and answer as.
 const FOREIGN_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x01]);
+
+/// The link-local address that they ask from.
+const FOREIGN_ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 impl Walker<'_> {
     /// Carries a frame from one uplink to the stations that it is for.
@@ -53,7 +57,8 @@ impl Walker<'_> {
         if let Some(&(there, uplink)) = holders.next() {
             return self.receive(there, uplink, frame);
         }
-        if network.underlay.is_station_mac(frame.destination) {
+        let is_own = self.link(place, link).is_ok_and(|it| it.mac == Some(frame.destination));
+        if !is_own && network.underlay.is_station_mac(frame.destination) {
             return vec![Ok(Landed::Foreign(frame))];
         }
         // It may be the station of a node whose interfaces nobody read.
@@ -104,7 +109,21 @@ impl Walker<'_> {
             let what = format!("whether {host} outside answers");
             self.assume(Element::underlay([host]), Unknown::NotModelled(what));
         }
+        self.listens_outside(&packet)?;
         Ok(Ok(Taken::Outside(packet)))
+    }
+
+    /// A host that is known to be there is asked on a port that a rule chose, and that it is not known to serve.
+    fn listens_outside(&self, packet: &Packet) -> Step<()> {
+        let Some(rule) = self.translations.iter().rev().find(|it| it.is_destination) else { return Ok(()) };
+        let port = packet.ports().1;
+        let serves = self.network.underlay.serves(packet.destination, packet.protocol(), port);
+        if port == 0 || serves != Some(false) {
+            return Ok(());
+        }
+        let place = self.network.id(&rule.place).unwrap_or(PlaceId(0));
+        let protocol = if packet.protocol() == 6 { "tcp" } else { "udp" };
+        Err(self.stop(place, rule.element.clone(), BlockerKind::NobodyListens { protocol, port }))
     }
 
     /// A packet for the cluster's own addresses went to the gateway, which knows no way to them: the node
@@ -133,11 +152,12 @@ impl Walker<'_> {
     /// The gateway asks for a node's address.
     fn resolve_from_outside(&mut self, place: PlaceId, link: IfIndex, address: IpAddr) -> Step<Mac> {
         let stack = self.stack(place)?;
-        let device = self.link(place, link)?;
-        let Some(mac) = device.master.and_then(|it| stack.mac_of(it)).or(device.mac) else {
-            return Err(self.no_such_station(place, link, Mac::ZERO));
-        };
-        let IpAddr::V4(_) = address else { return Ok(mac) };
+        if let IpAddr::V6(wanted) = address {
+            let was_recording = std::mem::replace(&mut self.is_recording, false);
+            let answered = self.advertised_to_outside(place, link, wanted);
+            self.is_recording = was_recording;
+            return answered;
+        }
         let sender = stack.gateway(link).unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let question = Arp { is_reply: false, sender, sender_mac: FOREIGN_MAC, target: address };
         let frame = Frame {
@@ -150,6 +170,40 @@ impl Walker<'_> {
         let answered = self.answered_from_outside(place, link, &question, frame);
         self.is_recording = was_recording;
         answered
+    }
+
+    /// The same for IPv6.
+    fn advertised_to_outside(&mut self, place: PlaceId, link: IfIndex, wanted: Ipv6Addr) -> Step<Mac> {
+        let asker = IpAddr::V6(FOREIGN_ADDRESS);
+        let question = Skb::new(solicitation(asker, wanted));
+        let frame = Frame {
+            source: FOREIGN_MAC,
+            destination: group_mac(solicited_node(wanted)),
+            content: Content::Ip(question),
+            is_to_foreign: false,
+        };
+        let mut lost = None;
+        for landed in self.receive(place, link, frame) {
+            let answered = match landed {
+                Ok(Landed::Ip(Landing::Stack(arrival))) if arrival.place == place => {
+                    self.advertise(*arrival, IpAddr::V6(wanted), asker, None)
+                }
+                Ok(_) => Ok(None),
+                Err(stop) => Err(stop),
+            };
+            match answered {
+                Ok(Some(Station::Mac(mac))) => return Ok(mac),
+                Ok(_) => {}
+                Err(stop) => lost = Some(more_telling(lost, stop)),
+            }
+        }
+        Err(lost.unwrap_or_else(|| self.nobody_has(place, link, IpAddr::V6(wanted))))
+    }
+
+    fn nobody_has(&self, place: PlaceId, link: IfIndex, address: IpAddr) -> Box<Stop> {
+        let name = self.link_name(place, link);
+        let element = Element::link(self.place(place), &name);
+        self.stop(place, element, BlockerKind::NoNeighbour { link: name, address })
     }
 
     fn answered_from_outside(
@@ -191,11 +245,6 @@ impl Walker<'_> {
                 Err(stop) => lost = Some(more_telling(lost, stop)),
             }
         }
-        let name = self.link_name(place, link);
-        let address = question.target;
-        Err(lost.unwrap_or_else(|| {
-            let element = Element::link(self.place(place), &name);
-            self.stop(place, element, BlockerKind::NoNeighbour { link: name, address })
-        }))
+        Err(lost.unwrap_or_else(|| self.nobody_has(place, link, question.target)))
     }
 }

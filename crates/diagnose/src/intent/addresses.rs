@@ -7,7 +7,7 @@ use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::{Address, Element, NetNs, Place, Service, protocols};
 use ipnet::IpNet;
 
-use super::{Aspect, Basis, Deviation, Intent, nodes, pods};
+use super::{Aspect, Basis, Deviation, Intent, devices, nodes, pods};
 
 pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
     for (name, node) in nodes(intent.snapshot) {
@@ -47,8 +47,7 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
 /// What a loopback interface holds as soon as it is up; IPv6 only where that is not switched off.
 fn loopback(net: &NetNs) -> Vec<IpNet> {
     let Some(link) = net.link("lo").filter(|it| it.is_up()) else { return Vec::new() };
-    let off = hopwise_snapshot::SysctlKey::of_link(true, &link.name, "disable_ipv6");
-    let has_ipv6 = net.sysctls.known().is_some_and(|it| it.values.get(&off).is_some_and(|it| it == "0"));
+    let has_ipv6 = net.sysctls.known().is_some() && devices::takes(net, link, true);
     let mut all: Vec<IpNet> = vec![IpNet::V4("127.0.0.1/8".parse().expect("a network"))];
     if has_ipv6 {
         all.push(IpNet::V6("::1/128".parse().expect("a network")));
@@ -73,7 +72,7 @@ fn wanted(
     let has_only_these = basis != Basis::Default && uplink.is_none_or(|it| it.name != link);
     for is_ipv6 in [false, true] {
         // An interface that is switched off loses its IPv6 addresses: that is no fault of its own.
-        if is_ipv6 && !device.is_up() {
+        if is_ipv6 && !devices::takes(net, device, true) {
             continue;
         }
         let expected: Vec<IpNet> =

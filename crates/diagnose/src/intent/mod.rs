@@ -211,5 +211,7 @@ fn pods(snapshot: &Snapshot) -> impl Iterator<Item = (&PodName, &hopwise_snapsho
 
 fn uplink_of(snapshot: &Snapshot, name: &NodeName, node: &Node) -> Option<Uplink> {
     let internal: Vec<_> = snapshot.cluster.node(name)?.internal_ips().collect();
-    uplink(&node.net, &internal).or_else(|| twins::uplink(snapshot, &internal))
+    let mut own = uplink(&node.net, &internal).or_else(|| twins::uplink(snapshot, &internal))?;
+    own.addresses.extend(twins::lost_addresses(snapshot, &own, &internal));
+    Some(own)
 }

@@ -45,7 +45,7 @@ fn of_flannel(intent: &Intent<'_>, node: &NodeName, place: &Place, net: &NetNs, 
         let (Some(neighbours), Some(link)) = (net.neighbours.known(), net.link(&wanted.device)) else {
             continue;
         };
-        if !link.is_up() {
+        if !devices::takes(net, link, wanted.address.is_ipv6()) {
             continue;
         }
         let entry =

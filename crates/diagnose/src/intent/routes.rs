@@ -125,7 +125,8 @@ fn compare(intent: &Intent<'_>, place: &Place, net: &NetNs, wanted: &[Wanted], f
     for (spec, basis) in wanted {
         let Some(link) = &spec.link else { continue };
         // A route over an interface that is missing or down is that interface's matter.
-        if net.link(link).is_none_or(|it| !it.is_up()) {
+        let is_ipv6 = spec.destination.addr().is_ipv6();
+        if net.link(link).is_none_or(|it| !devices::takes(net, it, is_ipv6)) {
             continue;
         }
         let like = routes.iter().filter(|it| is_like(it, spec)).collect::<Vec<_>>();

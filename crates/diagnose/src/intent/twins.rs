@@ -34,6 +34,17 @@ pub(crate) fn uplink(snapshot: &Snapshot, internal: &[IpAddr]) -> Option<Uplink>
     Some(Uplink { name, mtu, addresses: addresses.collect() })
 }
 
+/// The node's own addresses that its uplink lost, with the prefix lengths that other nodes have.
+pub(crate) fn lost_addresses(snapshot: &Snapshot, uplink: &Uplink, internal: &[IpAddr]) -> Vec<IpNet> {
+    let is_lost = |it: &&IpAddr| !uplink.addresses.iter().any(|held| held.addr() == **it);
+    let with_prefix = |it: &IpAddr| {
+        let others = nodes(snapshot).flat_map(|(_, node)| node.net.addresses.known().into_iter().flatten());
+        let near = others.map(|it| it.address).find(|other| other.addr() != *it && other.contains(it))?;
+        IpNet::new(*it, near.prefix_len()).ok()
+    };
+    internal.iter().filter(is_lost).filter_map(with_prefix).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,12 @@ const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 
 impl Mark {
+    /// An identifier that no probe between the same two had in a run before: the kernel would take the request for a
+    /// part of that one's connection.
+    pub(super) fn identifier(self, is_full: bool) -> u16 {
+        u16::try_from((self.run * 2 + u64::from(is_full)) & 0xffff).unwrap_or_default()
+    }
+
     /// The ICMP message of a request of `length` bytes, at least [`LEAST`]. For IPv6 the kernel adds the checksum.
     pub(crate) fn request(self, is_v6: bool, identifier: u16, length: usize) -> Vec<u8> {
         let mut message = vec![if is_v6 { ECHO_REQUEST_V6 } else { ECHO_REQUEST_V4 }, 0, 0, 0];

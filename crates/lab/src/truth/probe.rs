@@ -199,7 +199,8 @@ async fn echo(to: IpAddr, is_full: bool, mark: Mark) -> Outcome {
         let read = |it: &[u8]| (Mark::of_reply(it, to.is_ipv6()) == Some(mark)).then_some(());
         // A raw socket gets the errors of all requests to its peer.
         let is_ours = |quoted: &[u8]| Mark::of_quoted(quoted).is_none_or(|it| it == mark);
-        exchange(&socket, &mark.request(to.is_ipv6(), 1, length), is_ours, read).await
+        let identifier = mark.identifier(is_full);
+        exchange(&socket, &mark.request(to.is_ipv6(), identifier, length), is_ours, read).await
     };
     let outcome = match asked.await {
         Ok(()) => Outcome::default(),

@@ -60,8 +60,10 @@ fn meta(key: &str, scene: &Scene<'_>) -> Taken {
             None => unknown("the protocol of a frame is not known"),
         },
         "length" => match view.header() {
-            Some(header) if scene.hook != Hook::Egress => known(header.total_length, 32),
-            _ => unknown("the length of a frame is not known"),
+            // On its way out a frame has its Ethernet header again (`nf_hook_egress`, net/core/dev.c).
+            Some(header) if scene.hook == Hook::Egress => known(header.total_length + 14, 32),
+            Some(header) => known(header.total_length, 32),
+            None => unknown("the length of a frame is not known"),
         },
         "iifname" => Ok(Worth::Text(input.map_or(String::new(), |it| it.name.to_owned()))),
         "oifname" => Ok(Worth::Text(output.map_or(String::new(), |it| it.name.to_owned()))),

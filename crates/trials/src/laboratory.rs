@@ -1,0 +1,127 @@
+//! Labs as a user has them: made, broken and measured by the command `hopwise`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use hopwise_lab::truth::Truth;
+use hopwise_snapshot::{Snapshot, hop};
+
+/// A directory of labs, which goes with all its labs when it is dropped.
+#[derive(Debug)]
+pub struct Laboratory {
+    program: PathBuf,
+    directory: PathBuf,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaboratoryError {
+    /// The program could not be started, or a file not be written.
+    #[error("{path}")]
+    Io {
+        /// Of what.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A command failed.
+    #[error("`hopwise {words}` failed: {said}")]
+    Command {
+        /// Its words.
+        words: String,
+        /// What it said.
+        said: String,
+    },
+    /// It printed something else than expected.
+    #[error("`hopwise {words}` printed something else than its document: {problem}")]
+    Document {
+        /// Its words.
+        words: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Laboratory {
+    /// A directory for labs that the program makes.
+    pub fn new(program: &Path) -> Result<Self, LaboratoryError> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("hopwise-trials-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory)
+            .map_err(|source| LaboratoryError::Io { path: directory.clone(), source })?;
+        Ok(Self { program: program.to_owned(), directory })
+    }
+
+    /// Makes a lab.
+    pub fn up(&self, lab: &str, base: &str) -> Result<(), LaboratoryError> {
+        self.run(&["lab", "up", lab, "--base", base]).map(drop)
+    }
+
+    /// Removes a lab.
+    pub fn down(&self, lab: &str) -> Result<(), LaboratoryError> {
+        self.run(&["lab", "down", lab]).map(drop)
+    }
+
+    /// Injects faults as `hopwise lab inject` calls them.
+    pub fn inject(&self, lab: &str, faults: &[String]) -> Result<(), LaboratoryError> {
+        let mut words = vec!["lab", "inject", lab];
+        words.extend(faults.iter().map(String::as_str));
+        self.run(&words).map(drop)
+    }
+
+    /// Runs a shell command in a member.
+    pub fn exec(&self, lab: &str, member: &str, command: &str) -> Result<(), LaboratoryError> {
+        self.run(&["lab", "exec", lab, member, "--", "sh", "-ec", command]).map(drop)
+    }
+
+    /// What Hopwise reads of a lab.
+    pub fn snapshot(&self, lab: &str) -> Result<Snapshot, LaboratoryError> {
+        let path = self.directory.join(format!("{lab}.hop.tmp"));
+        let path_text = path.display().to_string();
+        let words = ["collect", "--lab", lab, "-o", &path_text];
+        self.run(&words)?;
+        let bytes = fs::read(&path).map_err(|source| LaboratoryError::Io { path: path.clone(), source })?;
+        drop(fs::remove_file(&path));
+        let problem =
+            |it: hop::HopError| LaboratoryError::Document { words: words.join(" "), problem: it.to_string() };
+        hop::read(&bytes).map_err(problem)
+    }
+
+    /// What packets do in a lab.
+    pub fn truth(&self, lab: &str) -> Result<Truth, LaboratoryError> {
+        let words = ["lab", "truth", lab, "-o", "json"];
+        let output = self.run(&words)?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|it| LaboratoryError::Document { words: words.join(" "), problem: it.to_string() })
+    }
+
+    fn run(&self, words: &[&str]) -> Result<Output, LaboratoryError> {
+        let output = Command::new(&self.program)
+            .args(words)
+            .env("HOPWISE_LAB_DIR", &self.directory)
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| LaboratoryError::Io { path: self.program.clone(), source })?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(LaboratoryError::Command { words: words.join(" "), said })
+    }
+}
+
+impl Drop for Laboratory {
+    fn drop(&mut self) {
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            drop(self.down(&entry.file_name().to_string_lossy()));
+        }
+        drop(fs::remove_dir_all(&self.directory));
+    }
+}

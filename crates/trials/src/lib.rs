@@ -1,0 +1,20 @@
+//! The tracer and the diagnosis against packets.
+//!
+//! Read [`compare`] first (what the tracer says of every pair of a lab, held against what packets did), then
+//! [`Kind`] and [`kinds`] (the changes that somebody could make by hand) and [`try_out`] (a lab is changed, measured
+//! and diagnosed).
+//!
+//! What is deliberately absent: any knowledge of causes. A trial knows which piece of state its command changed, and
+//! asks whether the diagnosis names that.
+
+mod comparison;
+mod fault;
+mod kinds;
+mod laboratory;
+mod trial;
+
+pub use comparison::{Comparison, Disagreement, compare, not_measured};
+pub use fault::{Fault, Kind, Scene};
+pub use kinds::all as kinds;
+pub use laboratory::{Laboratory, LaboratoryError};
+pub use trial::{Judgement, Outcome, Trial, try_out};

@@ -1,0 +1,172 @@
+//! A trial: a healthy lab is changed by hand, measured, and diagnosed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hopwise_dataplane::{Check, Contract, Promise, contract};
+use hopwise_diagnose::{Diagnosis, Finding, Kind as FindingKind, diagnose};
+use hopwise_lab::truth::{Pair, Truth};
+use hopwise_snapshot::Snapshot;
+
+use crate::{
+    comparison::{Comparison, compare, flow_of},
+    fault::{Fault, Kind, Scene},
+    laboratory::{Laboratory, LaboratoryError},
+};
+
+/// What a trial showed.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// What was changed.
+    pub faults: Vec<Fault>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The tracer against packets, after the change.
+    pub comparison: Comparison,
+}
+
+/// What came of a change.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The change could not be made.
+    Impossible(String),
+    /// No packet did anything else than before.
+    NoDifference,
+    /// Packets differ, but none that is promised to arrive.
+    NothingPromised {
+        /// Causes that were reported all the same.
+        accused: Vec<String>,
+    },
+    /// Promised packets are lost or go elsewhere.
+    Broken(Judgement),
+}
+
+/// How well a diagnosis names what was changed.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What the findings are, in order: code, kind and first element.
+    pub findings: Vec<String>,
+    /// Is the first finding at what was changed? With several changes: are the first findings at one each?
+    pub is_named_first: bool,
+    /// Is what was changed named by any finding?
+    pub is_named: bool,
+    /// Are there no more findings than pieces of state that were changed?
+    pub is_exact: bool,
+}
+
+/// Changes a new lab by these kinds, each on a node of its own, and looks what comes of it.
+///
+/// `lab` is the lab's name; there must be none of that name.
+pub fn try_out(
+    laboratory: &Laboratory,
+    lab: &str,
+    base: &str,
+    kinds: &[Kind],
+    seed: u64,
+) -> Result<Option<Trial>, LaboratoryError> {
+    laboratory.up(lab, base)?;
+    let tried = on_lab(laboratory, lab, kinds, seed);
+    laboratory.down(lab)?;
+    tried
+}
+
+fn on_lab(
+    laboratory: &Laboratory,
+    lab: &str,
+    kinds: &[Kind],
+    seed: u64,
+) -> Result<Option<Trial>, LaboratoryError> {
+    let healthy = laboratory.snapshot(lab)?;
+    let before = laboratory.truth(lab)?;
+    let Some(faults) = choose(&healthy, kinds, seed) else { return Ok(None) };
+    for fault in &faults {
+        if let Err(error) = laboratory.exec(lab, &fault.member(), &fault.command) {
+            let outcome = Outcome::Impossible(error.to_string());
+            return Ok(Some(Trial { faults, outcome, comparison: Comparison::default() }));
+        }
+    }
+    // What only the underlay remembers of before the change is nobody's state.
+    for member in ["fab", "outside"] {
+        laboratory.exec(lab, member, "ip neigh flush all")?;
+    }
+    let snapshot = laboratory.snapshot(lab)?;
+    let after = laboratory.truth(lab)?;
+    let comparison = compare(&snapshot, &after);
+    let outcome = judge(&snapshot, &faults, &before, &after);
+    Ok(Some(Trial { faults, outcome, comparison }))
+}
+
+/// Faults of some kinds, each on another node.
+fn choose(healthy: &Snapshot, kinds: &[Kind], seed: u64) -> Option<Vec<Fault>> {
+    /// How often the dice are thrown for a fault on a node that has none yet.
+    const N_THROWS: usize = 50;
+    let mut scene = Scene { snapshot: healthy, dice: fastrand::Rng::with_seed(seed) };
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut nodes = BTreeSet::new();
+    for kind in kinds {
+        let fault = (0..N_THROWS).find_map(|_| {
+            let fault = (kind.make)(&mut scene)?;
+            let node = healthy.node_of(&fault.place)?;
+            nodes.insert(node).then_some(Fault { kind: kind.name, ..fault })
+        });
+        faults.push(fault?);
+    }
+    Some(faults)
+}
+
+fn judge(snapshot: &Snapshot, faults: &[Fault], before: &Truth, after: &Truth) -> Outcome {
+    let contract = contract(snapshot);
+    let differing = differing(before, after);
+    let diagnosis = diagnose(snapshot);
+    if differing.is_empty() {
+        return Outcome::NoDifference;
+    }
+    if !differing.iter().any(|it| is_promised(snapshot, &contract, it)) {
+        let accused = diagnosis.findings.iter().filter(|it| it.kind != FindingKind::Latent);
+        return Outcome::NothingPromised { accused: accused.map(line).collect() };
+    }
+    Outcome::Broken(judgement(faults, &diagnosis))
+}
+
+fn judgement(faults: &[Fault], diagnosis: &Diagnosis) -> Judgement {
+    let findings: Vec<&Finding> =
+        diagnosis.findings.iter().filter(|it| it.kind != FindingKind::Latent).collect();
+    let is_at = |fault: &Fault, finding: &Finding| finding.elements.first().is_some_and(|it| fault.is_at(it));
+    let first = &findings[..faults.len().min(findings.len())];
+    Judgement {
+        findings: findings.iter().map(|it| line(it)).collect(),
+        is_named_first: faults.iter().all(|fault| first.iter().any(|it| is_at(fault, it))),
+        is_named: faults
+            .iter()
+            .all(|fault| findings.iter().any(|finding| finding.elements.iter().any(|it| fault.is_at(it)))),
+        is_exact: findings.len() <= faults.iter().map(|it| it.elements.len()).sum(),
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let element = finding.elements.first().map(ToString::to_string).unwrap_or_default();
+    format!("{} {} {element}", finding.cause.code, finding.kind.word())
+}
+
+/// The pairs that do something else than before.
+fn differing<'t>(before: &'t Truth, after: &Truth) -> Vec<&'t Pair> {
+    let key = |it: &Pair| (it.from.clone(), it.to.clone(), it.proto.clone(), it.family, it.size.is_some());
+    let then: BTreeMap<_, &Pair> = after.pairs.iter().map(|it| (key(it), it)).collect();
+    let differs = |it: &&Pair| {
+        let Some(now) = then.get(&key(it)) else { return true };
+        let is_one_attempt = it.attempts.is_empty();
+        it.reached != now.reached
+            || (it.reached
+                && is_one_attempt
+                && (&it.answered_by, it.source_seen) != (&now.answered_by, now.source_seen))
+    };
+    before.pairs.iter().filter(differs).collect()
+}
+
+fn is_promised(snapshot: &Snapshot, contract: &Contract, pair: &Pair) -> bool {
+    let flow = flow_of(snapshot, pair);
+    let is = |promise: &Promise| match &promise.check {
+        Check::Flow { flow: promised, .. } => flow.as_ref() == Some(promised),
+        Check::Name { name } => pair.from == promise.from.to_string() && pair.to.starts_with(name.as_str()),
+    };
+    contract.promises.iter().any(is)
+}
