@@ -1,6 +1,6 @@
 //! What a bridge does by itself when one of its ports changes.
 //!
-//! Sources: net/bridge/{br_if,br_stp,br_stp_if}.c (Linux 6.18).
+//! Sources: net/bridge/{br_netlink,br_stp,br_stp_if}.c (Linux 6.18).
 
 use hopwise_snapshot::{IfIndex, LinkDetail, NetNs, PortState};
 
@@ -67,22 +67,6 @@ mod tests {
             net.links.known_mut().unwrap().push(link);
         }
         net
-    }
-
-    fn mtus(net: &NetNs) -> Vec<u32> {
-        net.links.known().unwrap().iter().map(|it| it.mtu).collect()
-    }
-
-    #[test]
-    fn a_bridge_takes_the_smallest_size_of_its_ports() {
-        let mut net = net();
-        set_mtu(&mut net, "a", 1300).unwrap();
-        assert_eq!(mtus(&net), [1300, 1300, 1500]);
-        set_mtu(&mut net, "a", 1500).unwrap();
-        assert_eq!(mtus(&net), [1500, 1500, 1500]);
-        set_mtu(&mut net, "br", 1400).unwrap();
-        set_mtu(&mut net, "a", 1300).unwrap();
-        assert_eq!(mtus(&net), [1400, 1300, 1500], "somebody set it");
     }
 
     #[test]
