@@ -57,6 +57,19 @@ impl Comparison {
     }
 }
 
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} compared, {} disagreements, {} unknown ({:.2} %)",
+            self.n_compared,
+            self.disagreements.len(),
+            self.unknown.len(),
+            self.unknown_percent()
+        )
+    }
+}
+
 /// What can become of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {

@@ -7,6 +7,7 @@
 //! What is deliberately absent: any knowledge of causes. A trial knows which piece of state its command changed, and
 //! asks whether the diagnosis names that.
 
+mod campaign;
 mod comparison;
 mod fault;
 mod kinds;
@@ -14,6 +15,7 @@ mod laboratory;
 mod tracer;
 mod trial;
 
+pub use campaign::{Faults, Say, Score, TracerScore, tracer};
 pub use comparison::{Comparison, Disagreement, compare, not_measured};
 pub use fault::{Fault, Kind, Scene};
 pub use kinds::all as kinds;

@@ -17,4 +17,5 @@ mod exec;
 mod faults;
 mod harness;
 mod life;
+mod trials;
 mod truths;

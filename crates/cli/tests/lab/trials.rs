@@ -1,0 +1,50 @@
+//! The tracer against packets, and changes made by hand against the diagnosis (`hopwise-trials` has the long forms).
+
+use hopwise_trials::{Faults, Laboratory, kinds, tracer};
+
+use crate::harness::program;
+
+/// How many labs at a time: tests run beside each other, and a user has four at most in a directory.
+const N_LABS: usize = 2;
+
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn the_tracer_says_what_packets_do(base: &str) {
+    let laboratory = Laboratory::new(program()).unwrap();
+    let score = tracer(&laboratory, N_LABS, base, 1, &say);
+    println!("{base}: {}", score.line());
+    assert!(score.is_good(1.0), "{}: {:#?}", score.line(), score.failures);
+    assert!(score.comparison.n_compared > 40_000, "{}", score.line());
+}
+
+#[test]
+fn the_tracer_says_what_packets_do_on_vxlan() {
+    the_tracer_says_what_packets_do("vxlan");
+}
+
+#[test]
+fn the_tracer_says_what_packets_do_on_dual_stack() {
+    the_tracer_says_what_packets_do("dual-stack");
+}
+
+#[test]
+fn what_was_changed_by_hand_is_named_first() {
+    let laboratory = Laboratory::new(program()).unwrap();
+    let bases = vec!["vxlan", "dual-stack"];
+    let faults = Faults { kinds: kinds(), seed: 1, n_kept: 30, bases, at_once: 1, is_verbose: true };
+    let score = faults.run(&laboratory, N_LABS, &say);
+    score.lines().iter().for_each(|it| say(it));
+    assert!(score.n_kept >= 30 && score.is_good(98), "{:#?}", score.misses);
+}
+
+#[test]
+fn two_changes_on_two_nodes_are_two_findings() {
+    let laboratory = Laboratory::new(program()).unwrap();
+    let bases = vec!["vxlan", "dual-stack"];
+    let faults = Faults { kinds: kinds(), seed: 5_000, n_kept: 8, bases, at_once: 2, is_verbose: true };
+    let score = faults.run(&laboratory, N_LABS, &say);
+    score.lines().iter().for_each(|it| say(it));
+    assert!(score.n_kept >= 8 && score.is_good(98), "{:#?}", score.misses);
+}
