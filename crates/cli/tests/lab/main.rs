@@ -16,4 +16,5 @@ mod exec;
 mod faults;
 mod harness;
 mod life;
+mod readme;
 mod truths;
