@@ -29,7 +29,7 @@ pub(crate) fn set_sysctl(net: &mut NetNs, key: &SysctlKey, value: &str) {
         "net/ipv6/conf/all/disable_ipv6" => "disable_ipv6",
         _ => {
             if let Some((link, "disable_ipv6")) = key.link_and_leaf() {
-                follow_disable_ipv6(net, &link.to_owned(), value);
+                follow_disable_ipv6(net, link, value);
             }
             return;
         }

@@ -187,6 +187,7 @@ fn pods(cluster: &Cluster) -> Vec<Station<'_>> {
     running.filter_map(station).collect()
 }
 
+#[expect(clippy::wrong_self_convention, reason = "`to` is where a promised flow goes")]
 impl Draft<'_> {
     /// Writes down a flow as what the policies make of it.
     fn add(

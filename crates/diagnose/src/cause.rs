@@ -106,7 +106,8 @@ impl Suspects {
             is_by_blocker: false,
             is_opaque: false,
         });
-        self.all.last_mut().expect("one was pushed just now")
+        let last = self.all.len() - 1;
+        &mut self.all[last]
     }
 
     /// What is suspected, each element once for each repair: a specific cause stands before a general one.

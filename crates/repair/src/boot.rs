@@ -34,6 +34,10 @@ pub struct Boot {
 }
 
 /// Reads a node's files. Not collected where any of them was not read: a later file could say otherwise.
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "the readers of these files tell cases apart"
+)]
 pub fn boot(node: &Node) -> Observed<Boot> {
     let mut files: BTreeMap<&str, (&str, &File)> = BTreeMap::new();
     for directory in DIRECTORIES {

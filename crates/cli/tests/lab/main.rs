@@ -17,5 +17,6 @@ mod exec;
 mod faults;
 mod harness;
 mod life;
+mod readme;
 mod trials;
 mod truths;

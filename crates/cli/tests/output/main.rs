@@ -8,6 +8,7 @@
 mod bad_input;
 mod demo;
 mod documents;
+mod handbook;
 mod harness;
 mod manual;
 mod texts;

@@ -128,6 +128,7 @@ impl Fib {
         fib
     }
 
+    #[expect(clippy::iter_over_hash_type, reason = "each network of a table is sorted by itself")]
     fn index(&mut self) {
         for (at, route) in self.routes.iter().enumerate() {
             let table = self.tables.entry(route.table).or_default();
@@ -289,8 +290,7 @@ fn usable_hops(
     ignores_linkdown: &dyn Fn(IfIndex) -> bool,
 ) -> Vec<(usize, u16)> {
     let usable = |hop: &NextHop| {
-        !hop.dead
-            && !(hop.linkdown && hop.link.is_some_and(ignores_linkdown))
+        !(hop.dead || hop.linkdown && hop.link.is_some_and(ignores_linkdown))
             && question.output.is_none_or(|it| hop.link == Some(it))
     };
     let all = route.next_hops.iter().enumerate().filter(|(_, hop)| usable(hop));

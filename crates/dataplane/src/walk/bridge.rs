@@ -141,7 +141,7 @@ impl Walker<'_> {
                 if inside.port.is_none() {
                     return vec![Err(self.wrong_station(inside.place, inside.bridge.index, destination))];
                 }
-                let kind = self.kind_for_stack(inside, destination);
+                let kind = Self::kind_for_stack(inside, destination);
                 vec![self.pass_up(inside, frame, kind)]
             }
             Ok(Some(entry)) => {
@@ -312,7 +312,7 @@ impl Walker<'_> {
     }
 
     /// A frame for the bridge's own address is for this host; one for the address of another port is not.
-    fn kind_for_stack(&self, inside: Inside<'_>, mac: Mac) -> PacketType {
+    fn kind_for_stack(inside: Inside<'_>, mac: Mac) -> PacketType {
         let own = [inside.bridge.mac, inside.port.and_then(|it| it.mac)];
         if own.contains(&Some(mac)) { PacketType::Host } else { PacketType::OtherHost }
     }

@@ -39,13 +39,16 @@ use tracking::{Association, Tracking};
 /// routers long before; this ends circles of bridges.
 const LONGEST_WALK: u32 = 4_000;
 
+/// Who is asked for, where, and by which address of one's own.
+type Asked = (PlaceId, IfIndex, IpAddr, Option<IpAddr>);
+
 /// What follows packets.
 pub(crate) struct Walker<'n> {
     network: &'n Network,
     choices: &'n mut Choices,
     tracking: Tracking,
     /// Addresses that were resolved in this trace.
-    resolved: BTreeMap<(PlaceId, IfIndex, IpAddr, Option<IpAddr>), Result<Station, Box<Stop>>>,
+    resolved: BTreeMap<Asked, Result<Station, Box<Stop>>>,
     /// Are hops written down, or only what decides?
     is_recording: bool,
     hops: Vec<Hop>,

@@ -473,18 +473,13 @@ fn is_broadcast(address: IpAddr) -> bool {
 }
 
 fn describe(stack: &Stack, route: &Route, chosen: usize) -> String {
-    let mut text = if route.kind == RouteKind::Unicast {
+    let to = if route.kind == RouteKind::Unicast {
         route.destination.to_string()
     } else {
         format!("{} {}", route.kind.word(), route.destination)
     };
-    if let Some(hop) = route.next_hops.get(chosen) {
-        if let Some(via) = hop.via {
-            text.push_str(&format!(" via {via}"));
-        }
-        if let Some(link) = hop.link {
-            text.push_str(&format!(" dev {}", stack.link_name(link)));
-        }
-    }
-    text
+    let hop = route.next_hops.get(chosen);
+    let via = hop.and_then(|it| it.via).map(|it| format!(" via {it}"));
+    let device = hop.and_then(|it| it.link).map(|it| format!(" dev {}", stack.link_name(it)));
+    [Some(to), via, device].into_iter().flatten().collect()
 }

@@ -32,6 +32,7 @@ struct Remote {
 
 impl Walker<'_> {
     /// Sends a frame through a tunnel.
+    #[expect(clippy::needless_pass_by_value, reason = "the frame goes into the tunnel, and is nobody's then")]
     pub(super) fn encapsulate(
         &mut self,
         place: PlaceId,

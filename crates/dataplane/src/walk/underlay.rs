@@ -134,6 +134,7 @@ impl Walker<'_> {
     }
 
     /// A packet from outside, or from another node by way of the gateway, comes to a node.
+    #[expect(clippy::wrong_self_convention, reason = "`to` is where a packet goes")]
     pub(super) fn to_node(&mut self, place: PlaceId, link: IfIndex, packet: Packet) -> Step<Arrival> {
         let mac = self.resolve_from_outside(place, link, packet.destination)?;
         let frame = Frame {

@@ -3,6 +3,12 @@
 //! The samples hold the nodes' state and the API's objects, not the pods' own namespaces. Those are made here
 //! as the CNI plugin makes them, each at the veth port behind which the node has learned the pod's address.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it looked at"
+)]
+
 use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use hopwise_dataplane::{Network, State, contract, trace, verify};

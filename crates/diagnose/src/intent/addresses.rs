@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hopwise_change::{Change, Controller, RouteSpec, route_spec};
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{Address, Element, NetNs, Place, Service, protocols};
+use hopwise_snapshot::{Address, Element, NetNs, NodeObject, Place, Service, protocols};
 use ipnet::IpNet;
 
 use super::{Aspect, Basis, Deviation, Intent, devices, nodes, pods};
@@ -16,7 +16,7 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         wanted(intent, &place, net, "lo", loopback(net), Basis::Default, found);
         if let Some(uplink) = intent.uplinks.get(name) {
             let internal: Vec<_> =
-                intent.snapshot.cluster.node(name).into_iter().flat_map(|it| it.internal_ips()).collect();
+                intent.snapshot.cluster.node(name).into_iter().flat_map(NodeObject::internal_ips).collect();
             let own = uplink.addresses.iter().copied().filter(|it| internal.contains(&it.addr()));
             wanted(intent, &place, net, &uplink.name, own.collect(), Basis::Api, found);
         }
@@ -56,6 +56,7 @@ fn loopback(net: &NetNs) -> Vec<IpNet> {
 }
 
 /// Addresses that an interface must hold, and the same with another prefix length.
+#[expect(clippy::needless_pass_by_value, reason = "the callers make the list for this alone")]
 fn wanted(
     intent: &Intent<'_>,
     place: &Place,

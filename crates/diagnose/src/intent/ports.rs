@@ -2,7 +2,7 @@
 
 use hopwise_change::Change;
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{BridgePort, Element, Place, PortState};
+use hopwise_snapshot::{BridgePort, Element, Link, Place, PortState};
 
 use super::{Aspect, Basis, Deviation, Intent, devices, nodes};
 
@@ -15,9 +15,8 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             let bridge = devices::name_at(net, master);
             let is_pods = devices::is_veth_of_pod(net, link) && intent.bridge() == Some(&bridge);
             let hairpin = is_pods && intent.cni.as_ref().is_some_and(|it| it.hairpin);
-            let works = link.is_up()
-                && link.has_carrier()
-                && devices::link_at(net, master).is_some_and(|it| it.is_up());
+            let works =
+                link.is_up() && link.has_carrier() && devices::link_at(net, master).is_some_and(Link::is_up);
             for (attribute, observed, expected) in differences(setting, hairpin, works) {
                 let element = Element::bridge_port(&place, &bridge, &link.name, attribute);
                 let change = Change::BridgePort {

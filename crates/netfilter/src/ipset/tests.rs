@@ -251,18 +251,18 @@ fn stations_and_marks() {
         ethertype: 0x0800,
         vlan: None,
     });
-    check("hash:mac", &["02:00:00:00:00:01"], "src", &[view.clone()], &[bare.clone()]);
+    check("hash:mac", &["02:00:00:00:00:01"], "src", &[view.clone()], std::slice::from_ref(&bare));
     check("hash:mac", &["02:00:00:00:00:01"], "dst", &[], &[view.clone()]);
     check(
         "hash:ip,mac family inet",
         &["10.0.0.5,02:00:00:00:00:01"],
         "src,src",
         &[view.clone()],
-        &[bare.clone()],
+        std::slice::from_ref(&bare),
     );
     let range = "bitmap:ip,mac range 10.0.0.0-10.0.0.255";
     check(range, &["10.0.0.5"], "src,src", &[view.clone()], &[]);
-    check(range, &["10.0.0.5,02:00:00:00:00:01"], "src,src", &[view.clone()], &[bare.clone()]);
+    check(range, &["10.0.0.5,02:00:00:00:00:01"], "src,src", &[view.clone()], std::slice::from_ref(&bare));
     check(range, &["10.0.0.5,02:00:00:00:00:09"], "src,src", &[], &[view.clone()]);
     let masked = "hash:ip,mark family inet markmask 0x0000ffff";
     check(masked, &["10.0.0.5,0x00000063"], "src,src", &[view], &[bare]);

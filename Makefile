@@ -1,0 +1,65 @@
+# Hopwise: `make demo` to see it work, `make test` to try all of it. `make help` lists the rest.
+#
+# Everything runs through script/rust, which finds the Rust toolchain also where HOME is not the caller's, and
+# script/setup, which installs what is missing (as root) or prints the command that does.
+
+RUST := script/rust
+CARGO := $(RUST) cargo
+# How many random inputs `make fuzz` tries on each property.
+FUZZ_CASES ?= 20000
+
+.PHONY: help demo build test test-plain test-kernel test-lab fmt fmt-check clippy bench fuzz clean
+
+help:
+	@echo 'make demo         build Hopwise and watch it find two faults in a throw-away cluster'
+	@echo 'make build        the release binary: target/release/hopwise'
+	@echo 'make test         every test there is'
+	@echo 'make test-plain   tests that need no rights'
+	@echo 'make test-kernel  tests against this kernel, in user namespaces'
+	@echo 'make test-lab     tests in clusters made of network namespaces'
+	@echo 'make fmt          format the sources; fmt-check says what is not formatted'
+	@echo 'make clippy       lint the sources; a warning is an error'
+	@echo 'make bench        how long a diagnosis of the committed snapshots takes'
+	@echo 'make fuzz         every property test with $(FUZZ_CASES) random inputs (FUZZ_CASES=N)'
+	@echo 'make clean        remove what was built'
+
+demo:
+	@script/setup demo
+	@$(CARGO) run --release --locked --package hopwise-cli --bin hopwise -- demo
+
+build:
+	@script/setup demo
+	@$(CARGO) build --release --locked --package hopwise-cli
+
+test:
+	@script/setup test
+	@$(RUST) script/test all
+
+test-plain:
+	@$(RUST) script/test plain
+
+test-kernel:
+	@script/setup test
+	@$(RUST) script/test kernel
+
+test-lab:
+	@script/setup test
+	@$(RUST) script/test lab
+
+fmt:
+	@$(CARGO) fmt --all
+
+fmt-check:
+	@$(CARGO) fmt --all --check
+
+clippy:
+	@$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+bench: build
+	@$(RUST) script/bench
+
+fuzz:
+	@PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --release --locked --workspace --lib
+
+clean:
+	@$(CARGO) clean
