@@ -384,6 +384,10 @@ pub(crate) fn remove_address(net: &mut NetNs, name: &str, address: IpNet) {
             && it.next_hops.iter().all(|hop| hop.link == Some(index));
         !(is_own || (is_prefix && !is_shared) || (is_broadcast && !is_shared) || prefers || is_cut)
     });
+    // `fib_disable_ip`, net/ipv4/fib_frontend.c: the neighbours go with them, the permanent ones too.
+    if let (true, Some(neighbours)) = (is_last, net.neighbours.known_mut()) {
+        neighbours.retain(|it| it.link != index || it.address.is_ipv6());
+    }
 }
 
 /// Makes an interface a port of a bridge, or frees it.

@@ -162,6 +162,7 @@ impl Search<'_> {
         }
         self.prune();
         self.join_consequences();
+        self.adopt_roots();
     }
 
     /// Joins what one change made at once: a chosen suspect is another's consequence if it is wrong again, in the
@@ -200,6 +201,49 @@ impl Search<'_> {
                 self.chosen[at].join(consequence);
             }
             at += 1;
+        }
+    }
+
+    /// Finds what made chosen suspects wrong without standing in any flow's way itself: an interface that lost its last
+    /// address lost its routes with it, and the routes alone are missed. It is a root if those are wrong again, in the
+    /// same way, when its repair is taken back where all is repaired.
+    fn adopt_roots(&mut self) {
+        for root in std::mem::take(&mut self.tried) {
+            let changes = root.repair.changes();
+            let place = root.elements[0].of_place();
+            let near = |it: &Chosen| it.suspect.elements[0].of_place() == place;
+            let is_said = |it: &Chosen| it.suspect.elements.contains(&root.elements[0]);
+            if self.chosen.iter().any(is_said) {
+                continue;
+            }
+            if root.is_by_blocker || changes.is_empty() || !self.chosen.iter().any(near) {
+                self.tried.push(root);
+                continue;
+            }
+            let undo = changes.iter().rev().flat_map(|it| it.inverse(&self.base.snapshot));
+            let there_and_back: Vec<Change> = changes.iter().cloned().chain(undo).collect();
+            let undone = self.world.try_out(&there_and_back, |snapshot, _, _| {
+                self.chosen.iter().map(|it| it.taken_back(snapshot)).collect::<Vec<_>>()
+            });
+            let Ok(undone) = undone else {
+                self.tried.push(root);
+                continue;
+            };
+            let is_consequence = |at: &usize| {
+                let chosen = &self.chosen[*at];
+                let broken = chosen.taken_back(&self.base.snapshot);
+                near(chosen) && undone[*at] == broken && chosen.taken_back(&self.world.snapshot) != broken
+            };
+            let consequences: Vec<usize> = (0..self.chosen.len()).filter(is_consequence).collect();
+            if consequences.is_empty() || self.world.make(&changes).is_err() {
+                self.tried.push(root);
+                continue;
+            }
+            let mut adopted = Chosen { suspect: root, changes };
+            for it in consequences.into_iter().rev() {
+                adopted.join(self.chosen.remove(it));
+            }
+            self.chosen.push(adopted);
         }
     }
 

@@ -3,6 +3,8 @@
 use hopwise_snapshot::{Node, Observed, Place, SysctlKey};
 use similar::TextDiff;
 
+use crate::boot;
+
 /// The file in which Hopwise keeps kernel switches. It is Hopwise's own; files of others are only named.
 pub const OWNED_SYSCTL_FILE: &str = "/etc/sysctl.d/99-hopwise.conf";
 
@@ -17,6 +19,8 @@ pub struct Persist {
     pub before: Option<String>,
     /// Its content after.
     pub after: String,
+    /// The line of somebody else's file, as `PATH:LINE`, that the boot reads later and that says otherwise.
+    pub overruled_by: Option<String>,
 }
 
 impl Persist {
@@ -27,7 +31,8 @@ impl Persist {
             _ => None,
         };
         let after = with_setting(before.as_deref().unwrap_or(""), key, value);
-        Self { place: place.clone(), path: OWNED_SYSCTL_FILE.to_owned(), before, after }
+        let overruled_by = overruling(node, key, value);
+        Self { place: place.clone(), path: OWNED_SYSCTL_FILE.to_owned(), before, after, overruled_by }
     }
 
     /// Replaces the whole of a file.
@@ -36,7 +41,7 @@ impl Persist {
             Some(Observed::Known(file)) => Some(String::from_utf8_lossy(file.content.bytes()).into_owned()),
             _ => None,
         };
-        Self { place: place.clone(), path: path.to_owned(), before, after }
+        Self { place: place.clone(), path: path.to_owned(), before, after, overruled_by: None }
     }
 
     /// What changes, as a unified diff.
@@ -45,6 +50,15 @@ impl Persist {
         let old = if self.before.is_some() { self.path.as_str() } else { "/dev/null" };
         TextDiff::from_lines(before, &self.after).unified_diff().header(old, &self.path).to_string()
     }
+}
+
+/// The line of somebody else's file that the boot reads behind Hopwise's own and that says otherwise.
+fn overruling(node: &Node, key: &SysctlKey, value: &str) -> Option<String> {
+    let boot = boot::boot(node);
+    let line = boot.known()?.decides(key).filter(|it| it.value != value)?;
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let is_later = line.path == "/etc/sysctl.conf" || name(&line.path) > name(OWNED_SYSCTL_FILE);
+    is_later.then(|| format!("{}:{}", line.path, line.line))
 }
 
 /// A sysctl.d text with one setting more: in place of the same key's line, else at the end.

@@ -130,7 +130,7 @@ impl Cause {
                 scene.sysctl("net.bridge.bridge-nf-call-ip6tables", "0"),
             ],
             Self::NodeSysctlDrift => vec![scene.act(Action::Write {
-                path: "/etc/sysctl.d/99-zz-hardening.conf".to_owned(),
+                path: "/etc/sysctl.d/zz-hardening.conf".to_owned(),
                 text: "# Hosts are not routers.\nnet.ipv4.ip_forward = 0\n".to_owned(),
             })],
             Self::FwForwardPolicyDrop => {

@@ -46,6 +46,8 @@ pub struct PersistEntry {
     pub path: String,
     /// What changes in it, as a unified diff.
     pub diff: String,
+    /// The line of somebody else's file, as `PATH:LINE`, that is read later and says otherwise.
+    pub overruled_by: Option<String>,
 }
 
 impl RepairEntry {
@@ -60,7 +62,11 @@ impl RepairEntry {
 impl ActionEntry {
     fn new(action: &Action, snapshot: &Snapshot) -> Self {
         let node = action.place.as_ref().and_then(|it| snapshot.node_of(it));
-        let persist = |it: &hopwise_repair::Persist| PersistEntry { path: it.path.clone(), diff: it.diff() };
+        let persist = |it: &hopwise_repair::Persist| PersistEntry {
+            path: it.path.clone(),
+            diff: it.diff(),
+            overruled_by: it.overruled_by.clone(),
+        };
         Self {
             node: node.map(|it| it.to_string()),
             place: action.place.as_ref().map(ToString::to_string),

@@ -33,6 +33,14 @@ fn step(page: &mut Page, action: &Action) {
     if let Some(persist) = &action.persist {
         page.field(LABEL, "write", TEXT, &persist.path);
         changed_lines(page, &persist.diff());
+        if let Some(line) = &persist.overruled_by {
+            page.field(
+                LABEL,
+                "but",
+                TEXT,
+                &format!("{line} is read later and says otherwise: change that line"),
+            );
+        }
     }
     if action.inverse.is_empty() {
         page.field(LABEL, "undo", TEXT, "nothing takes it back");

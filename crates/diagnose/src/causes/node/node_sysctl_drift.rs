@@ -79,11 +79,17 @@ fn report(
         expected: format!("{key} = 1"),
         source: "sysctl.d".to_owned(),
     };
+    let action = Action::sysctl(&place, key, "1", case.snapshot);
+    let overruled = action.persist.as_ref().and_then(|it| it.overruled_by.as_ref());
+    let unless = overruled.map_or_else(
+        || format!("{OWNED_SYSCTL_FILE} says otherwise"),
+        |line| format!("{line} is changed, which is read behind {OWNED_SYSCTL_FILE}"),
+    );
     suspects
         .report(&CAUSE, element)
         .says(format!("Node {name} has {key} = 1 now, and will not have it after the next boot."))
         .because([evidence])
         .since(since)
-        .repaired_by(Repair::one(Action::sysctl(&place, key, "1", case.snapshot)))
-        .later(format!("the next boot of {name} sets {key} to 0 unless {OWNED_SYSCTL_FILE} says otherwise"));
+        .repaired_by(Repair::one(action))
+        .later(format!("the next boot of {name} sets {key} to 0 unless {unless}"));
 }
