@@ -121,7 +121,6 @@ fn what_was_learned_passes_and_what_was_written_lasts() {
             mac: "02:00:00:00:00:02".parse().unwrap(),
             state,
             on_device: true,
-            sticky: false,
             vlan: None,
             remote: Some("192.0.2.1".parse().unwrap()),
             vni: None,
