@@ -93,7 +93,6 @@ pub struct Suspects {
 
 impl Suspects {
     /// Reports a cause at an element.
-    #[expect(clippy::missing_panics_doc, reason = "what was pushed is there")]
     pub fn report(&mut self, cause: &'static Cause, element: Element) -> &mut Suspect {
         self.all.push(Suspect {
             cause,

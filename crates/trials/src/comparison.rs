@@ -117,17 +117,13 @@ pub fn compare(snapshot: &Snapshot, truth: &Truth) -> Comparison {
     for pair in &truth.pairs {
         comparison.n_compared += 1;
         let name = name(pair);
-        let Some(traced) = traced(&network, snapshot, pair) else {
-            comparison.disagreements.push(Disagreement {
-                pair: name,
-                traced: "nothing: the pair has no meaning for it".to_owned(),
-                measured: words(&measured(pair).into_iter().collect()),
-            });
-            continue;
-        };
-        let Some(possible) = traced else {
-            comparison.unknown.push(name);
-            continue;
+        let possible = match traced(&network, snapshot, pair) {
+            Traced::Possible(possible) => possible,
+            Traced::Unknown => {
+                comparison.unknown.push(name);
+                continue;
+            }
+            Traced::Meaningless => BTreeSet::new(),
         };
         let measured = measured(pair);
         let is_possible = |it: &Outcome| possible.iter().any(|possible| possible.agrees(it));
@@ -178,24 +174,34 @@ fn measured(pair: &Pair) -> Vec<Outcome> {
     pair.attempts.iter().map(|it| one(it.reached, &it.answered_by, it.source_seen)).collect()
 }
 
-/// What the tracer says that can happen. The inner is none where it does not know, the outer where the pair means
-/// nothing to it.
-fn traced(network: &Network, snapshot: &Snapshot, pair: &Pair) -> Option<Option<BTreeSet<Outcome>>> {
+/// What the tracer says of a pair.
+enum Traced {
+    /// One of these happens.
+    Possible(BTreeSet<Outcome>),
+    /// It does not know.
+    Unknown,
+    /// The pair means nothing to it, so that nothing that happens agrees.
+    Meaningless,
+}
+
+fn traced(network: &Network, snapshot: &Snapshot, pair: &Pair) -> Traced {
     if pair.proto == "dns" {
-        return Some(traced_name(network, snapshot, &pair.from.parse().ok()?, &pair.to));
+        return match pair.from.parse() {
+            Ok(from) => traced_name(network, snapshot, &from, &pair.to),
+            Err(_) => Traced::Meaningless,
+        };
     }
-    let traces = trace(network, &flow_of(snapshot, pair)?);
-    Some((!is_unknown(&traces)).then(|| traces.traces.iter().map(|it| outcome(&it.disposition)).collect()))
+    let Some(flow) = flow_of(snapshot, pair) else { return Traced::Meaningless };
+    let traces = trace(network, &flow);
+    if is_unknown(&traces) {
+        return Traced::Unknown;
+    }
+    Traced::Possible(traces.traces.iter().map(|it| outcome(&it.disposition)).collect())
 }
 
 /// What can become of a question for a name. A Service's endpoints are chosen anew by each question: where some of
 /// them answer, both can happen.
-fn traced_name(
-    network: &Network,
-    snapshot: &Snapshot,
-    from: &Place,
-    name: &str,
-) -> Option<BTreeSet<Outcome>> {
+fn traced_name(network: &Network, snapshot: &Snapshot, from: &Place, name: &str) -> Traced {
     let answered = Outcome::Answered { by: None, source_seen: None };
     let resolution = resolve(network, snapshot, from, name);
     // A server that is chosen at random asks its own upstream: one gets an answer, another does not.
@@ -212,10 +218,10 @@ fn traced_name(
         n_arriving > 0 && n_arriving < it.traces.len()
     }) || (is_kept && recipients.len() > 1);
     match resolution.verified.state {
-        State::Unknown => None,
-        State::Kept => Some(BTreeSet::from([answered])),
-        State::Broken if is_by_dice => Some(BTreeSet::from([answered, Outcome::Lost])),
-        State::Broken => Some(BTreeSet::from([Outcome::Lost])),
+        State::Unknown => Traced::Unknown,
+        State::Kept => Traced::Possible(BTreeSet::from([answered])),
+        State::Broken if is_by_dice => Traced::Possible(BTreeSet::from([answered, Outcome::Lost])),
+        State::Broken => Traced::Possible(BTreeSet::from([Outcome::Lost])),
     }
 }
 

@@ -21,12 +21,12 @@ fn table(scene: &mut Scene<'_>, family: &str, hook: &str, priority: i32, rules: 
     let (_, place, _) = scene.at_node();
     let kind =
         if hook == "prerouting" && rules.iter().any(|it| it.contains("dnat")) { "nat" } else { "filter" };
-    let mut text = format!(
-        "nft 'add table {family} corp; add chain {family} corp c {{ type {kind} hook {hook} priority {priority} ; }}'"
+    let chain = format!(
+        "nft 'add table {family} corp; \
+         add chain {family} corp c {{ type {kind} hook {hook} priority {priority} ; }}'"
     );
-    for rule in rules {
-        text.push_str(&format!("; nft 'add rule {family} corp c {rule}'"));
-    }
+    let rules = rules.iter().map(|it| format!("nft 'add rule {family} corp c {it}'"));
+    let text = [chain].into_iter().chain(rules).collect::<Vec<_>>().join("; ");
     Fault::new(&place, text, Element::nft_chain(&place, family, "corp", "c"))
 }
 
