@@ -7,7 +7,7 @@ use hopwise_snapshot::{
     Place, PortState, Route, RouteKind, Snapshot, Socket, SocketProtocol, SocketState,
 };
 
-use crate::{Change, RouteSpec, kernel, resync, ruleset, sandbox};
+use crate::{Change, RouteSpec, added, kernel, ports, resync, ruleset, sandbox};
 
 /// Why a change cannot be applied to a snapshot: what it changes is not there, or was not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,10 +71,7 @@ impl Change {
         match self {
             Self::Sysctl { key, value, .. } => kernel::set_sysctl(net, key, value),
             Self::LinkMaster { link, master, .. } => kernel::set_master(net, link, master.as_deref())?,
-            Self::LinkMtu { link, mtu, .. } => {
-                net.link(link)?;
-                kernel::set_mtu(net, link, *mtu);
-            }
+            Self::LinkMtu { link, mtu, .. } => ports::set_mtu(net, link, *mtu)?,
             Self::LinkMac { link, mac, .. } => link_mut(net, link)?.mac = Some(*mac),
             Self::LinkArp { link, on, .. } => link_mut(net, link)?.flags.set(LinkFlags::NOARP, !on),
             Self::AddressAdded { link, address, .. } => {
@@ -124,7 +121,10 @@ impl Change {
                 let link = net.link(link)?.index;
                 net.fdb.known_mut()?.retain(|it| it.link != link || it.mac != *mac);
             }
-            Self::BridgePort { port, attribute, value, .. } => set_port(net, port, attribute, value)?,
+            Self::BridgePort { port, attribute, value, .. } => {
+                set_port(net, port, attribute, value)?;
+                ports::select_state(net, port);
+            }
             Self::Vxlan { link, attribute, value, .. } => set_vxlan(net, link, attribute, value)?,
             Self::QdiscRemoved { link, parent, .. } => remove_qdisc(net, link, parent)?,
             Self::TcFilterRemoved { link, direction, priority, .. } => {
@@ -138,7 +138,7 @@ impl Change {
                 net.xfrm_policies.known_mut()?.retain(|it| it.index != *index);
             }
             Self::SocketOpened { protocol, port, .. } => open_socket(net, protocol, *port)?,
-            _ => return ruleset::apply(self, &mut net.netfilter),
+            _ => return ruleset::apply(self, &mut net.netfilter).or_else(|| added::apply(self, net)),
         }
         Some(())
     }

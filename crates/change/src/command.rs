@@ -5,7 +5,7 @@ use std::fmt;
 use hopwise_snapshot::{Place, RouteKind, RoutingRule, RuleAction, tables};
 use ipnet::IpNet;
 
-use crate::{Change, RouteSpec};
+use crate::{Change, RouteSpec, added};
 
 /// A command and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl fmt::Display for Command {
 }
 
 /// An argument as a POSIX shell reads it back.
-fn quoted(argument: &str) -> String {
+pub(crate) fn quoted(argument: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "%+,-./:=@_".contains(it);
     if !argument.is_empty() && argument.chars().all(is_plain) {
         return argument.to_owned();
@@ -154,7 +154,16 @@ impl Change {
                 arguments: words(&["kubectl", "-n", &pod.namespace, "delete", "pod", &pod.name]),
             }],
             Self::ProcessStarted { program, .. } => one(words(&["systemctl", "restart", program])),
-            rules => one(rules.rule_words()),
+            Self::IptablesFlushed { tool, table, .. } => ["-F", "-X"]
+                .map(|verb| Command { place: place.clone(), arguments: words(&[tool, "-t", table, verb]) })
+                .to_vec(),
+            rules => match rules.rule_words() {
+                words if words.is_empty() => {
+                    let all = added::commands(rules).into_iter();
+                    all.map(|arguments| Command { place: place.clone(), arguments }).collect()
+                }
+                words => one(words),
+            },
         }
     }
 
@@ -169,10 +178,14 @@ impl Change {
             Self::IptablesDeleted { tool, table, chain, position, .. } => {
                 words(&[tool, "-t", table, "-D", chain, &position.to_string()])
             }
+            Self::IptablesRuleDeleted { tool, table, chain, rule, .. } => {
+                let mut all = words(&[tool, "-t", table, "-D", chain]);
+                all.extend(split_words(rule));
+                all
+            }
             Self::IptablesPolicy { tool, table, chain, policy, .. } => {
                 words(&[tool, "-t", table, "-P", chain, policy])
             }
-            Self::IptablesFlushed { tool, table, .. } => words(&[tool, "-t", table, "-F"]),
             Self::NftRuleDeleted { family, table, chain, handle, .. } => {
                 words(&["nft", "delete", "rule", family, table, chain, "handle", &handle.to_string()])
             }
@@ -188,6 +201,8 @@ impl Change {
         match self {
             Self::FileWritten { path, .. } => format!("write {path}"),
             Self::SocketOpened { protocol, port, .. } => format!("start what listens on {protocol} {port}"),
+            Self::SocketClosed { protocol, port, .. } => format!("end what listens on {protocol} {port}"),
+            Self::XdpAttached { link, program, .. } => format!("attach XDP program {program} to {link}"),
             Self::Vxlan { link, attribute, value, .. } => {
                 format!("make {link} anew with {attribute} {value}")
             }

@@ -26,7 +26,7 @@ impl Change {
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm a change")]
-    fn inverse_in(&self, net: &NetNs) -> Option<Self> {
+    pub(crate) fn inverse_in(&self, net: &NetNs) -> Option<Self> {
         let place = self.place()?;
         Some(match self {
             Self::Sysctl { key, .. } => {
@@ -134,6 +134,14 @@ impl Change {
                     rule,
                 }
             }
+            Self::IptablesRuleDeleted { tool, table, chain, rule, .. } => Self::IptablesInserted {
+                place,
+                tool: tool.clone(),
+                table: table.clone(),
+                chain: chain.clone(),
+                position: crate::ruleset::rule_position(&net.netfilter, tool, table, chain, rule)?,
+                rule: rule.clone(),
+            },
             Self::IptablesPolicy { tool, table, chain, .. } => {
                 let policy = crate::ruleset::policy(&net.netfilter, tool, table, chain)?;
                 Self::IptablesPolicy {
@@ -153,6 +161,23 @@ impl Change {
                     chain: chain.clone(),
                     policy: before.to_owned(),
                 }
+            }
+            Self::TokenBucketAdded { link, .. } => {
+                Self::QdiscRemoved { place, link: link.clone(), parent: "root".to_owned() }
+            }
+            Self::TcDropAdded { link, direction, priority, .. }
+            | Self::TcProgramAdded { link, direction, priority, .. } => Self::TcFilterRemoved {
+                place,
+                link: link.clone(),
+                direction: direction.clone(),
+                priority: *priority,
+            },
+            Self::XdpAttached { link, .. } => Self::XdpRemoved { place, link: link.clone() },
+            Self::XfrmPolicyAdded { policy, .. } => {
+                Self::XfrmPolicyRemoved { place, index: policy.index, direction: policy.direction.clone() }
+            }
+            Self::SocketClosed { protocol, port, .. } => {
+                Self::SocketOpened { place, protocol: protocol.clone(), port: *port }
             }
             _ => return None,
         })

@@ -75,34 +75,16 @@ pub(crate) fn give_switches(net: &mut NetNs, name: &str, is_ipv6: bool) {
 /// The smallest size with which an interface can speak IPv6 (`IPV6_MIN_MTU`, RFC 8200).
 const LEAST_OF_IPV6: u32 = 1280;
 
-/// Sets the size of an interface, with what follows: one too small for IPv6 loses it (`addrconf_notify`), and a bridge
-/// whose size nobody set follows its smallest port (`br_mtu_auto_adjust`, net/bridge/br_if.c).
-pub(crate) fn set_mtu(net: &mut NetNs, name: &str, mtu: u32) {
+/// What an interface loses and gets with its size: one too small for IPv6 has none (`addrconf_notify`,
+/// net/ipv6/addrconf.c).
+pub(crate) fn follow_size(net: &mut NetNs, name: &str, before: u32) {
     let Some(link) = net.link(name) else { return };
-    let (index, master, is_up) = (link.index, link.master, link.is_up());
-    let had_ipv6 = link.mtu >= LEAST_OF_IPV6;
-    let before = master.and_then(|it| least_port(net, it));
-    if let Some(link) = net.links.known_mut().into_iter().flatten().find(|it| it.index == index) {
-        link.mtu = mtu;
-    }
+    let (index, mtu, is_up) = (link.index, link.mtu, link.is_up());
     if mtu < LEAST_OF_IPV6 {
         drop_ipv6(net, index);
-    } else if !had_ipv6 && is_up {
+    } else if before < LEAST_OF_IPV6 && is_up {
         restore_routes(net, name);
     }
-    let Some(master) = master else { return };
-    let after = least_port(net, master);
-    let bridge = net.links.known().into_iter().flatten().find(|it| it.index == master);
-    let Some((name, size)) = bridge.map(|it| (it.name.clone(), it.mtu)) else { return };
-    // Nothing tells who set a bridge's size: one that is that of its ports is taken to follow them.
-    if let (true, Some(after)) = (Some(size) == before, after.filter(|it| *it != size)) {
-        set_mtu(net, &name, after);
-    }
-}
-
-/// The size of a bridge's smallest port.
-fn least_port(net: &NetNs, bridge: IfIndex) -> Option<u32> {
-    net.links.known()?.iter().filter(|it| it.master == Some(bridge)).map(|it| it.mtu).min()
 }
 
 /// The other end of a veth pair.

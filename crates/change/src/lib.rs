@@ -7,17 +7,21 @@
 //!
 //! What is deliberately absent: running anything. Nothing here does I/O.
 
+mod added;
 mod apply;
 mod command;
 mod inverse;
 mod kernel;
+mod ports;
 mod resync;
 mod ruleset;
 mod sandbox;
 
 use std::net::IpAddr;
 
-use hopwise_snapshot::{Mac, NodeName, Place, PodName, RouteKind, RoutingRule, SysctlKey};
+use hopwise_snapshot::{
+    Mac, NodeName, Place, PodName, RouteKind, RoutingRule, SysctlKey, TokenBucket, XfrmPolicy,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +29,7 @@ pub use apply::Inapplicable;
 pub use command::Command;
 pub use inverse::spec as route_spec;
 pub use resync::{Controller, backend, uplink};
-pub use ruleset::rule_text;
+pub use ruleset::{rule_position, rule_text};
 pub use sandbox::flannel_delegate;
 
 /// One action, as far as it changes what a network does.
@@ -237,6 +241,19 @@ pub enum Change {
         /// Which place, from 1.
         position: usize,
     },
+    /// Deletes the first rule of these words from a chain that an iptables tool shows, wherever it stands by then.
+    IptablesRuleDeleted {
+        /// Where.
+        place: Place,
+        /// The tool.
+        tool: String,
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// The rule as the tool's `-S` prints it behind the chain's name.
+        rule: String,
+    },
     /// Sets the policy of a chain that an iptables tool shows.
     IptablesPolicy {
         /// Where.
@@ -365,6 +382,96 @@ pub enum Change {
         /// The program.
         program: String,
     },
+    /// Adds a base chain with policy accept, and its table where there is none.
+    NftChainAdded {
+        /// Where.
+        place: Place,
+        /// The family.
+        family: String,
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// `filter`, `nat` or `route`.
+        kind: String,
+        /// The hook: `input`, `forward`, `ingress`, …
+        hook: String,
+        /// Its priority among the chains of the hook.
+        priority: i32,
+        /// The interface, for chains that have one.
+        device: Option<String>,
+    },
+    /// Adds a rule at the end of an nftables chain. Nothing takes it back: its handle is known when it is there.
+    NftRuleAdded {
+        /// Where.
+        place: Place,
+        /// The family.
+        family: String,
+        /// The table.
+        table: String,
+        /// The chain.
+        chain: String,
+        /// Its statements as nft's JSON has them (libnftables-json(5), `expr`).
+        statements: String,
+    },
+    /// Makes a token bucket filter the root queueing discipline of an interface.
+    TokenBucketAdded {
+        /// Where.
+        place: Place,
+        /// Which interface.
+        link: String,
+        /// Its settings.
+        token_bucket: TokenBucket,
+    },
+    /// Adds a traffic control filter that drops what goes to an IPv4 network.
+    TcDropAdded {
+        /// Where.
+        place: Place,
+        /// Which interface.
+        link: String,
+        /// `ingress` or `egress`.
+        direction: String,
+        /// The priority.
+        priority: u32,
+        /// The network.
+        destination: IpNet,
+    },
+    /// Adds a traffic control filter that is a BPF program, which lets all pass.
+    TcProgramAdded {
+        /// Where.
+        place: Place,
+        /// Which interface.
+        link: String,
+        /// `ingress` or `egress`.
+        direction: String,
+        /// The priority.
+        priority: u32,
+    },
+    /// Attaches an XDP program.
+    XdpAttached {
+        /// Where.
+        place: Place,
+        /// Which interface.
+        link: String,
+        /// The program's number.
+        program: u32,
+    },
+    /// Adds an IPsec policy without transforms.
+    XfrmPolicyAdded {
+        /// Where.
+        place: Place,
+        /// The policy.
+        policy: XfrmPolicy,
+    },
+    /// Closes the sockets that wait on a port, as when their program ends.
+    SocketClosed {
+        /// Where.
+        place: Place,
+        /// `tcp` or `udp`.
+        protocol: String,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// A route by the names of its interface.
@@ -441,6 +548,7 @@ impl Change {
             | Self::Vxlan { place, .. }
             | Self::IptablesInserted { place, .. }
             | Self::IptablesDeleted { place, .. }
+            | Self::IptablesRuleDeleted { place, .. }
             | Self::IptablesPolicy { place, .. }
             | Self::IptablesFlushed { place, .. }
             | Self::NftRuleDeleted { place, .. }
@@ -452,6 +560,14 @@ impl Change {
             | Self::FileWritten { place, .. }
             | Self::FileRemoved { place, .. }
             | Self::SocketOpened { place, .. }
+            | Self::NftChainAdded { place, .. }
+            | Self::NftRuleAdded { place, .. }
+            | Self::TokenBucketAdded { place, .. }
+            | Self::TcDropAdded { place, .. }
+            | Self::TcProgramAdded { place, .. }
+            | Self::XdpAttached { place, .. }
+            | Self::XfrmPolicyAdded { place, .. }
+            | Self::SocketClosed { place, .. }
             | Self::ProcessStarted { place, .. } => Some(place.clone()),
         }
     }

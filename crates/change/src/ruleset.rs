@@ -16,6 +16,17 @@ pub(crate) fn apply(change: &Change, facts: &mut Netfilter) -> Option<()> {
             edit_text(facts, tool, |text| insert_rule(text, table, chain, *position, &line))?;
             edit_shadow(facts, tool, |all, family| insert_shadow(all, family, table, chain, *position));
         }
+        Change::IptablesRuleDeleted { place, tool, table, chain, rule } => {
+            let position = rule_position(facts, tool, table, chain, rule)?;
+            let change = Change::IptablesDeleted {
+                place: place.clone(),
+                tool: tool.clone(),
+                table: table.clone(),
+                chain: chain.clone(),
+                position,
+            };
+            return apply(&change, facts);
+        }
         Change::IptablesDeleted { tool, table, chain, position, .. } => {
             edit_text(facts, tool, |text| delete_rule(text, table, chain, *position))?;
             edit_shadow(facts, tool, |all, family| {
@@ -79,6 +90,15 @@ pub fn rule_text(facts: &Netfilter, tool: &str, table: &str, chain: &str, positi
     lines[at].split_once(&format!("-A {chain} ")).map(|(_, rule)| rule.to_owned())
 }
 
+/// The place, from 1, of the first rule of these words.
+pub fn rule_position(facts: &Netfilter, tool: &str, table: &str, chain: &str, rule: &str) -> Option<usize> {
+    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
+    let span = table_lines(&lines, table)?;
+    let head = format!("-A {chain} ");
+    let is_it = |at: &usize| lines[*at].split_once(&head).is_some_and(|(_, own)| own == rule);
+    Some(rules_of(&lines, span, chain).iter().position(is_it)? + 1)
+}
+
 /// The policy of a chain.
 pub(crate) fn policy(facts: &Netfilter, tool: &str, table: &str, chain: &str) -> Option<String> {
     let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
@@ -107,7 +127,10 @@ fn edit_shadow(facts: &mut Netfilter, tool: &str, edit: impl FnOnce(&mut Vec<Val
     });
 }
 
-fn edit_nft(facts: &mut Netfilter, edit: impl FnOnce(&mut Vec<Value>) -> Option<()>) -> Option<()> {
+pub(crate) fn edit_nft(
+    facts: &mut Netfilter,
+    edit: impl FnOnce(&mut Vec<Value>) -> Option<()>,
+) -> Option<()> {
     let text = facts.nft.known_mut()?;
     let mut document: Value = serde_json::from_str(text).ok()?;
     edit(document.get_mut("nftables")?.as_array_mut()?)?;

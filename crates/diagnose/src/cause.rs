@@ -93,6 +93,7 @@ pub struct Suspects {
 
 impl Suspects {
     /// Reports a cause at an element.
+    #[expect(clippy::missing_panics_doc, reason = "what was pushed is there")]
     pub fn report(&mut self, cause: &'static Cause, element: Element) -> &mut Suspect {
         self.all.push(Suspect {
             cause,
@@ -108,7 +109,7 @@ impl Suspects {
         self.all.last_mut().expect("one was pushed just now")
     }
 
-    /// What is suspected, each element once: a specific cause stands before a general one.
+    /// What is suspected, each element once for each repair: a specific cause stands before a general one.
     pub fn into_list(mut self) -> Vec<Suspect> {
         self.all.sort_by(|a, b| {
             let key = |it: &Suspect| (it.cause.code.is_general(), it.is_by_blocker);
@@ -121,7 +122,10 @@ impl Suspects {
         for suspect in self.all {
             let is_covered = |it: &Suspect| {
                 let same = it.elements.iter().any(|whole| whole.covers(&suspect.elements[0]));
-                same && (suspect.cause.code.is_general() || it.cause == suspect.cause)
+                let is_other_repair = !suspect.is_by_blocker
+                    && it.elements[0] == suspect.elements[0]
+                    && it.repair.changes() != suspect.repair.changes();
+                same && !is_other_repair && (suspect.cause.code.is_general() || it.cause == suspect.cause)
             };
             if !kept.iter().any(is_covered) {
                 kept.push(suspect);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hopwise_change::{Change, backend, rule_text};
+use hopwise_change::{Change, backend, rule_position, rule_text};
 use hopwise_controllers::{Family, Ruleset};
 use hopwise_dataplane::{Hop, Stage};
 use hopwise_repair::{Action, Repair, Risk};
@@ -85,12 +85,12 @@ impl Owned {
                 if self.has(place, tool, table, chain, &rule) || is_of_cni(chain, &rule) {
                     return None;
                 }
-                let change = Change::IptablesDeleted {
+                let change = Change::IptablesRuleDeleted {
                     place: place.clone(),
                     tool: tool.to_owned(),
                     table: table.to_owned(),
                     chain: chain.to_owned(),
-                    position,
+                    rule: rule.clone(),
                 };
                 let verify = format!("{tool} -t {table} -S {chain}");
                 Some(ForeignRule {
@@ -105,6 +105,18 @@ impl Owned {
             }
             _ => None,
         }
+    }
+
+    /// The same under the name that the rule has in another snapshot, where rules before it may not be deleted yet.
+    pub(crate) fn named_as_in(mut rule: ForeignRule, snapshot: &Snapshot) -> ForeignRule {
+        let changes = rule.repair.changes();
+        if let [Change::IptablesRuleDeleted { place, tool, table, chain, rule: text }] = &*changes
+            && let Some(net) = snapshot.net(place)
+            && let Some(position) = rule_position(&net.netfilter, tool, table, chain, text)
+        {
+            rule.element = Element::iptables_rule(place, tool, table, chain, position);
+        }
+        rule
     }
 
     #[expect(clippy::unused_self, reason = "one day a controller's nft rules will be known here")]

@@ -217,7 +217,10 @@ impl Search<'_> {
         // A rule that keeps neighbours from finding each other is on no packet's own way.
         let filters = blockers.keys().filter(|it| matches!(it.kind, BlockerKind::Filter(_)));
         hops.extend(filters.map(Hop::of_filter));
-        let foreign_rules = foreign_rules(snapshot, &hops);
+        let foreign_rules: Vec<ForeignRule> = foreign_rules(snapshot, &hops)
+            .into_iter()
+            .map(|it| Owned::named_as_in(it, &self.base.snapshot))
+            .collect();
         let case = Case { snapshot, blockers, deviations: &deviations, foreign_rules: &foreign_rules };
         let mut suspects = Suspects::default();
         for cause in causes::all() {

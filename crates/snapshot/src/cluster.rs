@@ -3,6 +3,8 @@
 //! Field names and meaning are those of the Kubernetes API 1.34 (`core/v1`, `discovery.k8s.io/v1`,
 //! `networking.k8s.io/v1`, `apps/v1`), so an object reads here as in `kubectl get -o json` and fields that
 //! nobody asks for are left out. Absent lists and maps are empty, as the API server treats them.
+//!
+//! Long because it is one list of types, as the API has them.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr};
 

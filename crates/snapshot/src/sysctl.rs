@@ -17,7 +17,9 @@ pub struct SysctlKey(String);
 impl SysctlKey {
     /// The key at `path` below `/proc/sys`.
     pub fn from_path(path: &str) -> Self {
-        Self(path.trim_matches('/').to_owned())
+        // Most paths have nothing to be trimmed, and the tracer makes many.
+        let path = if path.starts_with('/') || path.ends_with('/') { path.trim_matches('/') } else { path };
+        Self(path.to_owned())
     }
 
     /// The key that sysctl(8) and sysctl.d(5) call `text`.

@@ -44,6 +44,12 @@ impl Comparison {
         self.disagreements.extend(other.disagreements);
     }
 
+    /// Keeps of its disagreements those about pairs that another had too.
+    pub(crate) fn keep_repeated(&mut self, other: &Self) {
+        let pairs: BTreeSet<&str> = other.disagreements.iter().map(|it| it.pair.as_str()).collect();
+        self.disagreements.retain(|it| pairs.contains(it.pair.as_str()));
+    }
+
     /// The share of pairs of which the tracer does not know what becomes of them, in percent.
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 pairs")]
     pub fn unknown_percent(&self) -> f64 {

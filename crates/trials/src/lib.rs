@@ -11,10 +11,12 @@ mod comparison;
 mod fault;
 mod kinds;
 mod laboratory;
+mod tracer;
 mod trial;
 
 pub use comparison::{Comparison, Disagreement, compare, not_measured};
 pub use fault::{Fault, Kind, Scene};
 pub use kinds::all as kinds;
 pub use laboratory::{Laboratory, LaboratoryError};
+pub use tracer::{compare_under, conditions};
 pub use trial::{Judgement, Outcome, Trial, try_out};

@@ -8,13 +8,15 @@ use std::{
     process::ExitCode,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
 };
 
-use clap::{Parser, Subcommand};
-use hopwise_trials::{Comparison, Kind, Laboratory, Outcome, Trial, kinds, try_out};
+use clap::{Args, Parser, Subcommand};
+use hopwise_trials::{
+    Comparison, Kind, Laboratory, Outcome, Trial, compare_under, conditions, kinds, try_out,
+};
 
 /// Tries Hopwise against packets in labs.
 #[derive(Debug, Parser)]
@@ -32,26 +34,38 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Change labs by hand at random; which diagnoses name what was changed?
-    Faults {
-        /// The first seed
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// How many changes that break promised packets
-        #[arg(long, default_value_t = 200)]
-        kept: usize,
-        /// The base of the labs: vxlan, dual-stack, or both in turn
+    Faults(Faults),
+    /// Hold the tracer against packets: healthy, under every cause of a lab, and under pairs of them
+    Tracer {
+        /// The base of the labs: vxlan, dual-stack, or both
         #[arg(long, default_value = "both")]
         base: String,
-        /// Only kinds whose name contains this
-        #[arg(long)]
-        kind: Option<String>,
-        /// How many changes at once, each on another node
+        /// The seed of the pairs
         #[arg(long, default_value_t = 1)]
-        at_once: usize,
-        /// Print every trial
-        #[arg(short, long)]
-        verbose: bool,
+        seed: u64,
     },
+}
+
+#[derive(Debug, Args)]
+struct Faults {
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many changes that break promised packets
+    #[arg(long, default_value_t = 200)]
+    kept: usize,
+    /// The base of the labs: vxlan, dual-stack, or both in turn
+    #[arg(long, default_value = "both")]
+    base: String,
+    /// Only kinds whose name contains this
+    #[arg(long)]
+    kind: Option<String>,
+    /// How many changes at once, each on another node
+    #[arg(long, default_value_t = 1)]
+    at_once: usize,
+    /// Print every trial
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// How many disagreements of a trial are printed.
@@ -59,7 +73,6 @@ const N_SHOWN: usize = 3;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let What::Faults { seed, kept, base, kind, at_once, verbose } = &arguments.what;
     let laboratory = match Laboratory::new(&arguments.program) {
         Ok(laboratory) => laboratory,
         Err(error) => {
@@ -67,49 +80,109 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let all: Vec<Kind> =
-        kinds().into_iter().filter(|it| kind.as_ref().is_none_or(|part| it.name.contains(part))).collect();
-    let next = AtomicU64::new(*seed);
-    let score = Mutex::new(Score::default());
-    // Kinds that break nothing here would go on for ever.
-    let last = seed + u64::try_from(kept * 8).unwrap_or(u64::MAX);
+    match &arguments.what {
+        What::Faults(faults) => faults.run(&laboratory, arguments.labs),
+        What::Tracer { base, seed } => tracer(&laboratory, arguments.labs, base, *seed),
+    }
+}
+
+/// The bases that a word stands for.
+fn bases(word: &str) -> Vec<&str> {
+    if word == "both" { vec!["vxlan", "dual-stack"] } else { vec![word] }
+}
+
+fn tracer(laboratory: &Laboratory, n_labs: usize, base: &str, seed: u64) -> ExitCode {
+    let of_base = |base| conditions(seed).into_iter().map(move |it| (base, it));
+    let all: Vec<(&str, Vec<String>)> = bases(base).into_iter().flat_map(of_base).collect();
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new((Comparison::default(), 0, 0));
     thread::scope(|scope| {
-        for worker in 0..arguments.labs {
-            let (laboratory, all, next, score) = (&laboratory, &all, &next, &score);
+        for worker in 0..n_labs {
+            let (all, next, total) = (&all, &next, &total);
             scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= last || score.lock().expect("no thread panics").n_kept >= *kept {
-                        return;
-                    }
-                    let base = match base.as_str() {
-                        "both" => {
-                            if seed % 2 == 0 {
-                                "vxlan"
-                            } else {
-                                "dual-stack"
+                while let Some((base, condition)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let compared = compare_under(laboratory, &format!("t{worker}"), base, condition);
+                    let mut total = total.lock().expect("no thread panics");
+                    let head = format!("{base} {}", condition.join(" + "));
+                    match compared {
+                        Ok(Some((comparison, left_out))) => {
+                            println!("{}", summary(&head, &comparison, left_out.len()));
+                            for it in comparison.disagreements.iter().take(N_SHOWN) {
+                                println!("  {it}");
                             }
+                            total.0.add(comparison);
                         }
-                        base => base,
-                    };
-                    let chosen = chosen(all, seed, *at_once);
-                    let tried = try_out(laboratory, &format!("t{worker}"), base, &chosen, seed);
-                    let mut score = score.lock().expect("no thread panics");
-                    match tried {
-                        Ok(Some(trial)) => score.add(seed, base, &trial, *verbose),
-                        Ok(None) => {}
-                        Err(error) => println!("seed {seed} on {base}: {error}"),
+                        Ok(None) => {
+                            println!("{head}: not both at once");
+                            total.1 += 1;
+                        }
+                        Err(error) => {
+                            println!("{head}: {error}");
+                            total.2 += 1;
+                        }
                     }
                 }
             });
         }
     });
-    let score = score.into_inner().expect("no thread panics");
-    score.print();
-    if score.comparison.disagreements.is_empty() && score.n_named * 100 >= score.n_kept * 98 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    let (comparison, n_impossible, n_failed) = total.into_inner().expect("no thread panics");
+    println!(
+        "{} conditions: {} impossible, {} failed; {}",
+        all.len(),
+        n_impossible,
+        n_failed,
+        summary("all", &comparison, 0)
+    );
+    if comparison.disagreements.is_empty() && n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn summary(head: &str, comparison: &Comparison, n_left_out: usize) -> String {
+    format!(
+        "{head}: {} compared, {} disagreements, {} unknown ({:.2} %), {n_left_out} promises without packets",
+        comparison.n_compared,
+        comparison.disagreements.len(),
+        comparison.unknown.len(),
+        comparison.unknown_percent()
+    )
+}
+
+impl Faults {
+    fn run(&self, laboratory: &Laboratory, n_labs: usize) -> ExitCode {
+        let all: Vec<Kind> = kinds()
+            .into_iter()
+            .filter(|it| self.kind.as_ref().is_none_or(|part| it.name.contains(part)))
+            .collect();
+        let next = AtomicU64::new(self.seed);
+        let score = Mutex::new(Score::default());
+        // Kinds that break nothing here would go on for ever.
+        let last = self.seed + u64::try_from(self.kept * 8).unwrap_or(u64::MAX);
+        thread::scope(|scope| {
+            for worker in 0..n_labs {
+                let (all, next, score) = (&all, &next, &score);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= last || score.lock().expect("no thread panics").n_kept >= self.kept {
+                            return;
+                        }
+                        let bases = bases(&self.base);
+                        let base = bases[usize::try_from(seed).unwrap_or(0) % bases.len()];
+                        let chosen = chosen(all, seed, self.at_once);
+                        let tried = try_out(laboratory, &format!("t{worker}"), base, &chosen, seed);
+                        let mut score = score.lock().expect("no thread panics");
+                        match tried {
+                            Ok(Some(trial)) => score.add(seed, base, &trial, self.verbose),
+                            Ok(None) => {}
+                            Err(error) => println!("seed {seed} on {base}: {error}"),
+                        }
+                    }
+                });
+            }
+        });
+        let score = score.into_inner().expect("no thread panics");
+        score.print();
+        let is_good = score.comparison.disagreements.is_empty() && score.n_named * 100 >= score.n_kept * 98;
+        if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

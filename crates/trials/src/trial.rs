@@ -84,15 +84,50 @@ fn on_lab(
             return Ok(Some(Trial { faults, outcome, comparison: Comparison::default() }));
         }
     }
-    // What only the underlay remembers of before the change is nobody's state.
+    settle(laboratory, lab, &healthy)?;
+    let (snapshot, after, comparison) = measured(laboratory, lab)?;
+    let outcome = judge(&snapshot, &faults, &before, &after);
+    Ok(Some(Trial { faults, outcome, comparison }))
+}
+
+/// What Hopwise reads of a lab, what packets do in it, and how the tracer compares.
+///
+/// A busy machine loses packets that nobody stops: where the tracer is wrong, all is read and measured again, and only
+/// what it is wrong about each time counts.
+pub(crate) fn measured(
+    laboratory: &Laboratory,
+    lab: &str,
+) -> Result<(Snapshot, Truth, Comparison), LaboratoryError> {
+    const N_TIMES: usize = 3;
+    let mut best: Option<(Snapshot, Truth, Comparison)> = None;
+    for _ in 0..N_TIMES {
+        let snapshot = laboratory.snapshot(lab)?;
+        let truth = laboratory.truth(lab)?;
+        let mut comparison = compare(&snapshot, &truth);
+        if let Some((_, _, before)) = &best {
+            comparison.keep_repeated(before);
+        }
+        let is_right = comparison.disagreements.is_empty();
+        best = Some((snapshot, truth, comparison));
+        if is_right {
+            break;
+        }
+    }
+    best.ok_or_else(|| unreachable!("it is measured at least once"))
+}
+
+/// Lets nothing count that is nobody's state: what only the underlay remembers of before the change, and how long ago
+/// the nodes last heard of their neighbours.
+pub(crate) fn settle(laboratory: &Laboratory, lab: &str, healthy: &Snapshot) -> Result<(), LaboratoryError> {
+    const CONFIRM: &str = "ip neigh show dev eth0 nud stale nud delay nud probe | while read to _ mac _; do \
+                           ip neigh change $to lladdr $mac dev eth0 nud reachable; done 2>/dev/null || true";
+    for node in healthy.nodes.keys() {
+        laboratory.exec(lab, node.as_str(), CONFIRM)?;
+    }
     for member in ["fab", "outside"] {
         laboratory.exec(lab, member, "ip neigh flush all")?;
     }
-    let snapshot = laboratory.snapshot(lab)?;
-    let after = laboratory.truth(lab)?;
-    let comparison = compare(&snapshot, &after);
-    let outcome = judge(&snapshot, &faults, &before, &after);
-    Ok(Some(Trial { faults, outcome, comparison }))
+    Ok(())
 }
 
 /// Faults of some kinds, each on another node.

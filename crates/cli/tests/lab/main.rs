@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod canonical;
+mod cases;
 mod controllers;
 mod diagnosis;
 mod exec;

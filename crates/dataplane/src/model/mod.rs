@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use hopwise_snapshot::{IfIndex, Link, Observed, Place, Reason, Snapshot};
+use hopwise_snapshot::{Element, IfIndex, Link, Observed, Place, Reason, Snapshot};
 
 use stack::Stack;
 use underlay::Underlay;
@@ -104,6 +104,35 @@ impl Network {
     /// All stacks that were read.
     pub(crate) fn stacks(&self) -> impl Iterator<Item = (PlaceId, &Stack)> {
         self.ids().filter_map(|id| self.stack(id).ok().map(|stack| (id, stack)))
+    }
+
+    /// A place that may hold an address that another asks for, and whose interfaces or addresses were not read: the one
+    /// that the API server's objects give it to, the one that shows it, or else a pod's own node. With what was not read.
+    pub(crate) fn unread_holder(
+        &self,
+        asking: PlaceId,
+        address: IpAddr,
+    ) -> Option<(PlaceId, Element, Reason)> {
+        let id = self.claims.get(&address).copied();
+        let id = id.or_else(|| self.stacks().find_map(|(id, it)| it.holder_of(address).map(|_| id)));
+        let own_node = || self.id(&Place::Node(self.stack(asking).ok()?.node.clone()));
+        let id = id.or_else(own_node).filter(|it| *it != asking)?;
+        let (element, reason) = self.unread_links(id)?;
+        Some((id, element, reason))
+    }
+
+    /// What was not read of a place's interfaces and their addresses.
+    pub(crate) fn unread_links(&self, id: PlaceId) -> Option<(Element, Reason)> {
+        let place = self.place(id);
+        let stack = match self.stack(id) {
+            Ok(stack) => stack,
+            Err(reason) => return Some((Element::place(place), reason.clone())),
+        };
+        match (&stack.links, &stack.addresses) {
+            (Observed::NotCollected(reason), _) => Some((Element::ruleset(place, "link"), reason.clone())),
+            (_, Observed::NotCollected(reason)) => Some((Element::ruleset(place, "address"), reason.clone())),
+            _ => None,
+        }
     }
 
     /// The place that an address belongs to by the API server's objects, and the interface that it belongs

@@ -7,9 +7,10 @@ use hopwise_snapshot::{Bridge, Element, FdbEntry, FdbState, IfIndex, Link, Mac, 
 
 use super::{
     PacketType, Skb, Step, Stop, Walker,
-    hooks::Devices,
+    hooks::{Devices, NetdevHook},
     link::{Content, Frame, Landed, Landings, land, packet_type},
     route::InputRoute,
+    traffic_control::Side,
 };
 use crate::{
     model::{Peer, PlaceId},
@@ -303,6 +304,9 @@ impl Walker<'_> {
             |it| Element::link(it, &bridge.name),
             || bridge.name.clone(),
         );
+        // `br_netif_receive_skb`: the bridge takes it in as any device does.
+        self.traffic_control(inside.place, bridge, Side::Ingress, &frame)?;
+        self.netdev_hook(inside.place, NetdevHook::Ingress, bridge, &mut frame)?;
         let physical_input = inside.port.map(|it| it.index);
         Ok(land(inside.place, bridge.index, kind, frame, physical_input, inside.is_filtered))
     }

@@ -3,7 +3,7 @@
 //! Sources: net/ipv4/{ip_input,ip_forward,ip_output}.c, net/ipv6/{ip6_input,ip6_output}.c (Linux 6.18).
 
 use hopwise_netfilter::Hook;
-use hopwise_snapshot::{Element, IfIndex, Link, Mac, SysctlKey};
+use hopwise_snapshot::{Element, IfIndex, Link, Mac, Observed, SysctlKey};
 
 use super::{
     Arrival, Complaining, Landing, PacketType, Skb, Station, Step, Walker,
@@ -166,6 +166,10 @@ impl Walker<'_> {
     /// The hop of a packet that stays on this host.
     pub(super) fn loopback_hop(&mut self, place: PlaceId, packet: &Packet) -> Step<NextHop> {
         let stack = self.stack(place)?;
+        if let Observed::NotCollected(reason) = &stack.links {
+            let element = Element::ruleset(self.place(place), "link");
+            return Err(self.not_collected(place, element, reason.clone()));
+        }
         let Some(loopback) = stack.loopback() else {
             let element = Element::link(self.place(place), "lo");
             return Err(self.stop(place, element, BlockerKind::LinkMissing { link: "lo".to_owned() }));

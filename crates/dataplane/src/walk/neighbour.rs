@@ -61,7 +61,14 @@ impl Walker<'_> {
         if let Some(known) = self.resolved.get(&question) {
             return known.clone();
         }
-        let answer = self.resolve(place, device, address, local);
+        let answer = match (self.resolve(place, device, address, local), &stack.neighbours) {
+            // There may be an entry that makes the question needless.
+            (Err(_), hopwise_snapshot::Observed::NotCollected(reason)) => {
+                let element = Element::neighbour(self.place(place), &device.name, address);
+                Err(self.not_collected(place, element, reason.clone()))
+            }
+            (answer, _) => answer,
+        };
         self.resolved.insert(question, answer.clone());
         answer
     }
@@ -392,6 +399,10 @@ impl Walker<'_> {
     /// Nobody answers. If a place that the address belongs to can be told, what keeps it from answering is
     /// what stands in the way.
     fn nobody_answers(&mut self, place: PlaceId, link: &Link, address: IpAddr) -> Box<Stop> {
+        if let Some((owner, element, reason)) = self.network.unread_holder(place, address) {
+            self.visited.insert(owner);
+            return self.not_collected(owner, element, reason);
+        }
         if let Some(stop) = self.why_silent(place, link, address) {
             return stop;
         }

@@ -61,6 +61,14 @@ impl Walker<'_> {
         if !is_own && network.underlay.is_station_mac(frame.destination) {
             return vec![Ok(Landed::Foreign(frame))];
         }
+        // It may be the station of a node whose interfaces nobody read.
+        let mut nodes = network.ids().filter(|it| network.place(*it).as_node().is_some());
+        if let Some((node, (element, reason))) =
+            nodes.find_map(|it| Some((it, network.unread_links(it).filter(|_| it != place)?)))
+        {
+            self.visited.insert(node);
+            return vec![Err(self.not_collected(node, element, reason))];
+        }
         vec![Err(self.no_such_station(place, link, frame.destination))]
     }
 

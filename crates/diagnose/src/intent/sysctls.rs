@@ -126,10 +126,26 @@ fn compared(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             .flat_map(BTreeMap::keys)
             .filter(|it| matters(it))
             .collect();
+        let of_veths = of_veths(&kind);
         for key in keys {
-            compare(intent, &kind, key, found);
+            compare(intent, &kind, &of_veths, key, found);
         }
     }
+}
+
+/// The values of the switches of veth interfaces, by family and switch.
+type OfVeths<'a> = BTreeMap<(bool, &'a str), Vec<&'a str>>;
+
+fn of_veths<'a>(places: &[(Place, &'a NetNs)]) -> OfVeths<'a> {
+    let mut all: OfVeths<'a> = BTreeMap::new();
+    for (key, value) in places.iter().filter_map(|(_, net)| values(net)).flatten() {
+        if let Some((link, leaf)) = key.link_and_leaf()
+            && link.starts_with("veth")
+        {
+            all.entry((key.is_ipv6(), leaf)).or_default().push(value);
+        }
+    }
+    all
 }
 
 fn matters(key: &SysctlKey) -> bool {
@@ -138,8 +154,7 @@ fn matters(key: &SysctlKey) -> bool {
     }
     let Some((link, leaf)) = key.link_and_leaf() else { return false };
     match leaf {
-        "disable_ipv6" => key.is_ipv6() && link != "default",
-        "force_forwarding" => key.is_ipv6() && link != "default",
+        "disable_ipv6" | "force_forwarding" => key.is_ipv6() && link != "default",
         _ => !key.is_ipv6() && link != "default" && OF_LINKS.iter().any(|(name, _)| *name == leaf),
     }
 }
@@ -152,7 +167,13 @@ fn default_of(key: &SysctlKey) -> Option<&'static str> {
     OF_LINKS.iter().find(|(name, _)| *name == leaf)?.1
 }
 
-fn compare(intent: &Intent<'_>, places: &[(Place, &NetNs)], key: &SysctlKey, found: &mut Vec<Deviation>) {
+fn compare(
+    intent: &Intent<'_>,
+    places: &[(Place, &NetNs)],
+    of_veths: &OfVeths<'_>,
+    key: &SysctlKey,
+    found: &mut Vec<Deviation>,
+) {
     // A switch of a link that only one place has is compared with the same switch of that place's like links.
     let all: Vec<(&Place, &String)> =
         places.iter().filter_map(|(place, net)| Some((place, values(net)?.get(key)?))).collect();
@@ -160,12 +181,7 @@ fn compare(intent: &Intent<'_>, places: &[(Place, &NetNs)], key: &SysctlKey, fou
     if let Some((link, leaf)) = key.link_and_leaf()
         && link.starts_with("veth")
     {
-        let alike = places.iter().filter_map(|(_, net)| values(net)).flatten();
-        let alike = alike.filter(|(other, _)| {
-            other.is_ipv6() == key.is_ipv6()
-                && other.link_and_leaf().is_some_and(|(it, other)| it.starts_with("veth") && other == leaf)
-        });
-        like = alike.map(|(_, value)| value.as_str()).collect();
+        like = of_veths.get(&(key.is_ipv6(), leaf)).cloned().unwrap_or_default();
     }
     let default = default_of(key);
     let usual = twins::majority(like.iter().copied());

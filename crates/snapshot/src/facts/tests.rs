@@ -1,3 +1,5 @@
+//! Facts of small snapshots, line by line.
+
 use super::*;
 use crate::{
     ConfigMap, FdbEntry, FdbState, File, IfIndex, Link, LinkDetail, LinkFlags, Neighbour, NeighbourState,
@@ -114,6 +116,7 @@ fn what_was_learned_passes_and_what_was_written_lasts() {
             neighbour("10.0.0.2", NeighbourState::Stale),
         ]);
         let entry = |link, state| FdbEntry {
+            sticky: false,
             link: IfIndex(link),
             mac: "02:00:00:00:00:02".parse().unwrap(),
             state,

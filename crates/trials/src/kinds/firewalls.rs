@@ -128,9 +128,11 @@ fn arp(scene: &mut Scene<'_>) -> Option<Fault> {
     let (_, place, _) = scene.at_node();
     let hook = scene.one_of(&["input", "output"])?;
     let operation = scene.one_of(&["", "arp operation request ", "arp operation reply "])?;
+    // A host that asks teaches others where it is, whether or not it answers them: then nothing is lost for a while.
+    let flush = if hook == "input" && operation.contains("request") { "" } else { "; ip neigh flush all" };
     let text = format!(
         "nft 'add table arp corp; add chain arp corp c {{ type filter hook {hook} priority 0 ; }}; \
-         add rule arp corp c {operation}drop'; ip neigh flush all"
+         add rule arp corp c {operation}drop'{flush}"
     );
     Some(Fault::new(&place, text, Element::nft_chain(&place, "arp", "corp", "c")))
 }

@@ -91,10 +91,10 @@ pub(crate) fn fallback(blocker: &Blocker) -> Suspect {
 fn report_blockers(
     case: &Case<'_>,
     suspects: &mut Suspects,
-    cause: &'static Cause,
+    own: &'static Cause,
     repair: impl Fn(&Blocker) -> Option<Repair>,
 ) {
-    for blocker in case.blockers.keys().filter(|it| of_blocker(&it.kind) == cause) {
+    for blocker in case.blockers.keys().filter(|it| of_blocker(&it.kind) == own) {
         report_blocker(suspects, blocker, repair(blocker));
     }
 }
@@ -143,9 +143,9 @@ fn lost_rule_does(deviation: &Deviation) -> Does {
 }
 
 /// Reports rules on the way of broken flows that no controller of the cluster wrote.
-fn report_foreign_rules(case: &Case<'_>, suspects: &mut Suspects, cause: &'static Cause, does: Does) {
+fn report_foreign_rules(case: &Case<'_>, suspects: &mut Suspects, own: &'static Cause, does: Does) {
     for rule in case.foreign_rules.iter().filter(|it| it.does == does) {
-        report_foreign_rule(suspects, cause, rule);
+        report_foreign_rule(suspects, own, rule);
     }
 }
 
