@@ -54,6 +54,44 @@ fn iptables_is_understood_and_written_back_as_it_was() {
     }
 }
 
+/// The words of a tool may end anywhere: a full disk, a pipe that broke.
+#[test]
+fn a_text_that_was_cut_is_one_that_was_not_read() {
+    for node in NODES {
+        let whole = facts(node);
+        let text = read(node, "iptables-save.txt");
+        for end in (1..text.len()).step_by(text.len() / 40) {
+            let legacy = Netfilter {
+                iptables_legacy: SaveTexts {
+                    ipv4: Observed::Known(text[..end].to_owned()),
+                    ipv6: Observed::Absent,
+                },
+                ..Netfilter::default()
+            };
+            let ruleset = Ruleset::parse(&legacy);
+            let is_missing = ruleset.missing.iter().any(|it| it.source == Source::IptablesLegacy);
+            // Behind a table nothing tells that another one was to come.
+            let is_between =
+                text[..end].trim_end().lines().last().is_none_or(|it| it == "COMMIT" || it.starts_with('#'));
+            assert!(
+                is_missing != ruleset.tables.iter().any(|it| it.origin == Origin::IptablesLegacy)
+                    || is_between
+            );
+            assert!(is_missing || is_between, "{node} {end}");
+
+            let mut cut = whole.clone();
+            cut.iptables_nft.ipv4 = Observed::Known(text[..end].to_owned());
+            let ruleset = Ruleset::parse(&cut);
+            let n_rules = |it: &Ruleset| -> usize {
+                let chains = it.tables.iter().flat_map(|it| &it.chains);
+                chains.filter(|it| it.base.is_some()).map(|it| it.rules.len()).sum()
+            };
+            // nft's listing stands for what is missing.
+            assert_eq!(n_rules(&ruleset), n_rules(&Ruleset::parse(&whole)), "{node} {end}");
+        }
+    }
+}
+
 /// The items of a listing without what nft says of itself, in an order that does not depend on its version.
 fn items(text: &str) -> Vec<String> {
     let json: Json = serde_json::from_str(text).unwrap();
