@@ -92,6 +92,46 @@ fn a_text_that_was_cut_is_one_that_was_not_read() {
     }
 }
 
+#[test]
+fn a_chain_that_is_declared_twice_keeps_its_rules_and_is_named() {
+    let text = "*filter\n:A - [0:0]\n-A A -j DROP\n:A - [0:0]\nCOMMIT\n";
+    let (tables, remarks) = iptables::parse(text, Source::IptablesLegacy);
+    assert_eq!(tables[0].chains.get("A").unwrap().rules.len(), 1);
+    let told =
+        "iptables-legacy:4:1: expected a chain that was not declared or used above, found `:A - [0:0]`";
+    assert_eq!(remarks.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+
+    let (tables, remarks) = iptables::parse_arp("*filter\n:A -\n-A A -j DROP\n:A -\n:B DROP\n");
+    assert_eq!(tables[0].chains.get("A").unwrap().rules.len(), 1);
+    assert_eq!(remarks.iter().map(|it| it.line).collect::<Vec<_>>(), [4, 5], "{remarks:?}");
+}
+
+/// What a newer nft may print: every item that is not understood is named, and the listing counts as not read.
+#[test]
+fn a_listing_of_a_newer_schema_is_named_as_such() {
+    let text = read("nftables-n2", "nft.json");
+    for (from, to) in [
+        ("\"rule\":", "\"rule2\":"),
+        ("\"chain\": {", "\"link\": {"),
+        ("\"type\": \"filter\"", "\"type\": \"sieve\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let newer = Netfilter { nft: Observed::Known(text.replace(from, to)), ..Netfilter::default() };
+        let ruleset = Ruleset::parse(&newer);
+        assert!(
+            ruleset.remarks.iter().any(|it| it.path.starts_with("nftables[")),
+            "{to}: {:?}",
+            ruleset.remarks
+        );
+        assert!(ruleset.missing.iter().any(|it| it.source == Source::Nft), "{to}");
+    }
+    for text in ["", "{", "[]", "{}", "{\"nftables\": {}}", "null", "nft: command not found"] {
+        let (tables, remarks) = nft::parse(text);
+        assert_eq!(tables, [], "{text}");
+        assert!(!remarks.is_empty(), "{text}");
+    }
+}
+
 /// The items of a listing without what nft says of itself, in an order that does not depend on its version.
 fn items(text: &str) -> Vec<String> {
     let json: Json = serde_json::from_str(text).unwrap();
