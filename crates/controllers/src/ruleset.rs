@@ -72,7 +72,7 @@ impl Ruleset {
                 .strip_prefix("-A ")
                 .map(str::to_owned)
                 .ok_or_else(|| error("a rule as `-A CHAIN …`"))?;
-            let (chain, rule) = rule.split_once(' ').unwrap_or((&rule, ""));
+            let (chain, rule) = rule.split_once(char::is_whitespace).unwrap_or((&rule, ""));
             table.entry(chain.to_owned()).or_default().rules.push(rule.to_owned());
         }
         // A text that was cut must not pass for one that lacks rules.
@@ -326,6 +326,13 @@ COMMIT
         let error = Ruleset::parse("*filter\n:INPUT ACCEPT\ntable inet x {\n").unwrap_err();
         assert_eq!(error.to_string(), "line 3: expected a rule as `-A CHAIN …`, found `table inet x {`");
         assert_eq!(Ruleset::parse("-A INPUT -j DROP").unwrap_err().expected, "a table as `*filter`");
+    }
+
+    #[test]
+    fn a_chains_name_ends_at_any_blank() {
+        let ruleset = Ruleset::parse("*nat\n-A A\r-j B\n-A A\t-j C\nCOMMIT\n").unwrap();
+        assert_eq!(ruleset.chain("nat", "A").unwrap().rules, ["-j B", "-j C"]);
+        assert_eq!(Ruleset::parse(&ruleset.to_string()).unwrap(), ruleset);
     }
 
     #[test]
