@@ -31,5 +31,7 @@ pub mod samples;
 
 pub use error::{Position, SourceError};
 pub use limits::Limits;
+#[cfg(fuzzing)]
+pub use net_ns::fuzzing;
 pub use net_ns::net_ns;
 pub use node::{Collected, NodeAccess, PodAccess, Progress, collect, node, pod};

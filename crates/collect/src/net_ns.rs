@@ -2,6 +2,8 @@
 
 mod conntrack;
 mod counters;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod links;
 mod neighbours;
 mod netfilter;

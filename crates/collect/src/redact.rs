@@ -215,7 +215,7 @@ fn value(name: &Name<'_>, after: &str) -> Option<Value> {
             let (length, is_closed) = quoted_length(&value[1..], quote);
             Value { start: start + 1, end: start + 1 + length, goes_on: is_yaml && !is_closed }
         }
-        Some('[') if separator == ':' && value != MARK => list(start, value),
+        Some('[') if separator == ':' && !value.starts_with(MARK) => list(start, value),
         Some('|' | '>')
             if is_yaml && value[1..].chars().all(|it| matches!(it, '0'..='9' | '+' | '-' | ' ')) =>
         {
@@ -450,6 +450,13 @@ mod tests {
             "{\n  \"tokens\": [\n    [redacted]\n    [redacted]\n  ],\n  \"mtu\": 1\n}\n",
             1,
         );
+    }
+
+    #[test]
+    fn what_was_cut_stays_cut_with_more_behind_it() {
+        for line in [r#"{"auth":[redacted]    token: [redacted]"#, "password: [redacted] # why"] {
+            assert_eq!(text(line).0, line);
+        }
     }
 
     #[test]

@@ -49,6 +49,9 @@ impl Ruleset {
                 continue;
             }
             if let Some(name) = line.strip_prefix('*') {
+                if table.is_some() {
+                    return Err(error("`COMMIT` before the next table"));
+                }
                 table = Some(ruleset.tables.entry(name.trim().to_owned()).or_default());
                 continue;
             }
@@ -69,8 +72,13 @@ impl Ruleset {
                 .strip_prefix("-A ")
                 .map(str::to_owned)
                 .ok_or_else(|| error("a rule as `-A CHAIN …`"))?;
-            let (chain, rule) = rule.split_once(' ').unwrap_or((&rule, ""));
+            let (chain, rule) = rule.split_once(char::is_whitespace).unwrap_or((&rule, ""));
             table.entry(chain.to_owned()).or_default().rules.push(rule.to_owned());
+        }
+        // A text that was cut must not pass for one that lacks rules.
+        if table.is_some() {
+            let (line, found) = (text.lines().count(), "the end of the text".to_owned());
+            return Err(RulesetError { line, expected: "`COMMIT`", found });
         }
         Ok(ruleset)
     }
@@ -318,6 +326,25 @@ COMMIT
         let error = Ruleset::parse("*filter\n:INPUT ACCEPT\ntable inet x {\n").unwrap_err();
         assert_eq!(error.to_string(), "line 3: expected a rule as `-A CHAIN …`, found `table inet x {`");
         assert_eq!(Ruleset::parse("-A INPUT -j DROP").unwrap_err().expected, "a table as `*filter`");
+    }
+
+    #[test]
+    fn a_chains_name_ends_at_any_blank() {
+        let ruleset = Ruleset::parse("*nat\n-A A\r-j B\n-A A\t-j C\nCOMMIT\n").unwrap();
+        assert_eq!(ruleset.chain("nat", "A").unwrap().rules, ["-j B", "-j C"]);
+        assert_eq!(Ruleset::parse(&ruleset.to_string()).unwrap(), ruleset);
+    }
+
+    #[test]
+    fn a_text_that_was_cut_is_refused() {
+        let n_lines = SAVED.lines().count();
+        for end in 2..n_lines - 2 {
+            let cut: String = SAVED.lines().take(end).flat_map(|it| [it, "\n"]).collect();
+            let error = Ruleset::parse(&cut).unwrap_err();
+            assert_eq!((error.line, error.expected), (end, "`COMMIT`"), "{cut}");
+        }
+        let error = Ruleset::parse("*nat\n*filter\nCOMMIT\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 2: expected `COMMIT` before the next table, found `*filter`");
     }
 
     #[test]

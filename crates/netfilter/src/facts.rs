@@ -18,8 +18,9 @@ impl Ruleset {
             (Source::IptablesNft, &facts.iptables_nft.ipv4),
             (Source::Ip6tablesNft, &facts.iptables_nft.ipv6),
         ] {
-            if let Some((tables, remarks)) = all.read(source, text, |text| iptables::parse(text, source)) {
-                all.note(source, remarks);
+            if let Some((tables, remarks)) = all.read(source, text, |text| iptables::parse(text, source))
+                && all.note(source, remarks)
+            {
                 for table in tables {
                     all.merge(source, table, matches!(facts.nft, Observed::Known(_)));
                 }
@@ -32,9 +33,10 @@ impl Ruleset {
             all.take(source, text, |text| iptables::parse(text, source));
         }
         all.take(Source::ArptablesLegacy, &facts.arptables_legacy, iptables::parse_arp);
-        if let Some((sets, remarks)) = all.read(Source::Ipset, &facts.ipsets, ipset::parse) {
+        if let Some((sets, remarks)) = all.read(Source::Ipset, &facts.ipsets, ipset::parse)
+            && all.note(Source::Ipset, remarks)
+        {
             all.ipsets = sets;
-            all.note(Source::Ipset, remarks);
         }
         all
     }
@@ -45,9 +47,10 @@ impl Ruleset {
         text: &Observed<String>,
         parse: impl FnOnce(&str) -> (Vec<Table>, Vec<Remark>),
     ) {
-        if let Some((tables, remarks)) = self.read(source, text, parse) {
+        if let Some((tables, remarks)) = self.read(source, text, parse)
+            && self.note(source, remarks)
+        {
             self.tables.extend(tables);
-            self.note(source, remarks);
         }
     }
 
@@ -68,13 +71,17 @@ impl Ruleset {
         }
     }
 
-    /// Keeps remarks. Text that was lost makes its source one that was not collected.
-    fn note(&mut self, source: Source, remarks: Vec<Remark>) {
-        if let Some(lost) = remarks.iter().find(|it| it.weight == Weight::Lost) {
+    /// Keeps remarks. Text that was lost makes its source one that was not collected: a policy of DROP without the
+    /// rules that accept is worse than nothing. Is the source whole?
+    fn note(&mut self, source: Source, remarks: Vec<Remark>) -> bool {
+        let lost = remarks.iter().find(|it| it.weight == Weight::Lost);
+        let is_whole = lost.is_none();
+        if let Some(lost) = lost {
             let reason = Reason::Failed(format!("its text was not understood: {lost}"));
             self.missing.push(Missing { source, reason });
         }
         self.remarks.extend(remarks);
+        is_whole
     }
 
     /// Puts a table in the words of iptables-nft in the place of the one that nft lists.

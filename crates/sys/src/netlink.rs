@@ -8,6 +8,8 @@
 
 mod attribute;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod netfilter;
 mod next_hop;
 mod route;

@@ -131,7 +131,7 @@ fn places(qdisc: &Qdisc) -> Vec<(u32, String)> {
 }
 
 /// The filter that a message describes; none for the lists that hold filters, which are reported too.
-fn filter(
+pub(super) fn filter(
     link: IfIndex,
     direction: &str,
     message: &TrafficControl,

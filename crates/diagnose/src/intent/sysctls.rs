@@ -80,7 +80,7 @@ fn forwarding(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             let is_off = values.get(&global).is_some_and(|it| it == "0");
             if is_off {
                 found.push(deviation(intent, &place, &global, "0", "1", Basis::Need));
-            } else {
+            } else if values.contains_key(&global) {
                 for link in node.net.links.known().into_iter().flatten().filter(|it| !it.is_loopback()) {
                     let key = SysctlKey::of_link(false, &link.name, "forwarding");
                     if values.get(&key).is_some_and(|it| it == "0") {

@@ -136,6 +136,10 @@ impl fmt::Display for Fault {
 impl Action {
     fn parse(words: &str, whole: &str) -> Result<Self, FaultError> {
         let wrong = |expected| FaultError::Words { text: whole.to_owned(), expected };
+        // No command and no path can have one.
+        if words.contains('\0') {
+            return Err(wrong("words without NUL"));
+        }
         let words = shlex::split(words).ok_or_else(|| wrong("quotes in pairs"))?;
         let refs: Vec<&str> = words.iter().map(String::as_str).collect();
         match refs.as_slice() {
@@ -185,6 +189,11 @@ mod tests {
     fn a_cause_has_a_node_or_none() {
         assert_eq!(parse("bridge-down"), Fault::Cause(Cause::BridgeDown, None));
         assert_eq!(parse("bridge-down@w1"), Fault::Cause(Cause::BridgeDown, Some("w1".to_owned())));
+    }
+
+    #[test]
+    fn no_word_has_a_nul() {
+        assert!("w2: sysctl 'a\0=b'".parse::<Fault>().is_err());
     }
 
     #[test]

@@ -59,15 +59,20 @@ pub fn parse(text: &str) -> (Vec<Table>, Vec<Remark>) {
 fn read_chain(text: &str, table: &mut Table) -> Result<(), Problem> {
     let mut words = text.split_ascii_whitespace();
     let name = words.next().unwrap_or("");
-    let base = match words.next() {
+    let problem = |expected: &str| Problem { column: 1, expected: expected.to_owned(), found: excerpt(text) };
+    let policy = match words.next() {
         Some("-") => None,
-        Some("ACCEPT") => built_in(Family::Arp, &table.name, name, Policy::Accept),
-        Some("DROP") => built_in(Family::Arp, &table.name, name, Policy::Drop),
-        _ => {
-            let expected = "`:CHAIN POLICY`".to_owned();
-            return Err(Problem { column: 1, expected, found: excerpt(text) });
-        }
+        Some("ACCEPT") => Some(Policy::Accept),
+        Some("DROP") => Some(Policy::Drop),
+        _ => return Err(problem("`:CHAIN POLICY`")),
     };
+    let base = policy.and_then(|it| built_in(Family::Arp, &table.name, name, it));
+    if policy.is_some() && base.is_none() {
+        return Err(problem("a chain that arptables builds in, for a policy"));
+    }
+    if table.chains.get(name).is_some() {
+        return Err(problem("a chain that was not declared or used above"));
+    }
     table.chains.insert(Chain::new(name, base));
     Ok(())
 }

@@ -97,6 +97,9 @@ impl Reader {
             Some(base)
         });
         let is_strange = policy.is_some() && base.is_none();
+        if table.chains.get(name).is_some() {
+            return self.lost(column, "a chain that was not declared or used above", line);
+        }
         table.chains.insert(Chain::new(name, base));
         if is_strange {
             self.lost(column, "a chain that iptables builds in, for a policy", line);

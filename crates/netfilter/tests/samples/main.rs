@@ -54,6 +54,84 @@ fn iptables_is_understood_and_written_back_as_it_was() {
     }
 }
 
+/// The words of a tool may end anywhere: a full disk, a pipe that broke.
+#[test]
+fn a_text_that_was_cut_is_one_that_was_not_read() {
+    for node in NODES {
+        let whole = facts(node);
+        let text = read(node, "iptables-save.txt");
+        for end in (1..text.len()).step_by(text.len() / 40) {
+            let legacy = Netfilter {
+                iptables_legacy: SaveTexts {
+                    ipv4: Observed::Known(text[..end].to_owned()),
+                    ipv6: Observed::Absent,
+                },
+                ..Netfilter::default()
+            };
+            let ruleset = Ruleset::parse(&legacy);
+            let is_missing = ruleset.missing.iter().any(|it| it.source == Source::IptablesLegacy);
+            // Behind a table nothing tells that another one was to come.
+            let is_between =
+                text[..end].trim_end().lines().last().is_none_or(|it| it == "COMMIT" || it.starts_with('#'));
+            assert!(
+                is_missing != ruleset.tables.iter().any(|it| it.origin == Origin::IptablesLegacy)
+                    || is_between
+            );
+            assert!(is_missing || is_between, "{node} {end}");
+
+            let mut cut = whole.clone();
+            cut.iptables_nft.ipv4 = Observed::Known(text[..end].to_owned());
+            let ruleset = Ruleset::parse(&cut);
+            let n_rules = |it: &Ruleset| -> usize {
+                let chains = it.tables.iter().flat_map(|it| &it.chains);
+                chains.filter(|it| it.base.is_some()).map(|it| it.rules.len()).sum()
+            };
+            // nft's listing stands for what is missing.
+            assert_eq!(n_rules(&ruleset), n_rules(&Ruleset::parse(&whole)), "{node} {end}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_that_is_declared_twice_keeps_its_rules_and_is_named() {
+    let text = "*filter\n:A - [0:0]\n-A A -j DROP\n:A - [0:0]\nCOMMIT\n";
+    let (tables, remarks) = iptables::parse(text, Source::IptablesLegacy);
+    assert_eq!(tables[0].chains.get("A").unwrap().rules.len(), 1);
+    let told =
+        "iptables-legacy:4:1: expected a chain that was not declared or used above, found `:A - [0:0]`";
+    assert_eq!(remarks.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+
+    let (tables, remarks) = iptables::parse_arp("*filter\n:A -\n-A A -j DROP\n:A -\n:B DROP\n");
+    assert_eq!(tables[0].chains.get("A").unwrap().rules.len(), 1);
+    assert_eq!(remarks.iter().map(|it| it.line).collect::<Vec<_>>(), [4, 5], "{remarks:?}");
+}
+
+/// What a newer nft may print: every item that is not understood is named, and the listing counts as not read.
+#[test]
+fn a_listing_of_a_newer_schema_is_named_as_such() {
+    let text = read("nftables-n2", "nft.json");
+    for (from, to) in [
+        ("\"rule\":", "\"rule2\":"),
+        ("\"chain\": {", "\"link\": {"),
+        ("\"type\": \"filter\"", "\"type\": \"sieve\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let newer = Netfilter { nft: Observed::Known(text.replace(from, to)), ..Netfilter::default() };
+        let ruleset = Ruleset::parse(&newer);
+        assert!(
+            ruleset.remarks.iter().any(|it| it.path.starts_with("nftables[")),
+            "{to}: {:?}",
+            ruleset.remarks
+        );
+        assert!(ruleset.missing.iter().any(|it| it.source == Source::Nft), "{to}");
+    }
+    for text in ["", "{", "[]", "{}", "{\"nftables\": {}}", "null", "nft: command not found"] {
+        let (tables, remarks) = nft::parse(text);
+        assert_eq!(tables, [], "{text}");
+        assert!(!remarks.is_empty(), "{text}");
+    }
+}
+
 /// The items of a listing without what nft says of itself, in an order that does not depend on its version.
 fn items(text: &str) -> Vec<String> {
     let json: Json = serde_json::from_str(text).unwrap();

@@ -61,7 +61,7 @@ impl Netfilter {
 }
 
 impl NftTable {
-    fn decode(body: &[u8]) -> Result<Self, NetlinkError> {
+    pub(super) fn decode(body: &[u8]) -> Result<Self, NetlinkError> {
         let Some(([family, ..], rest)) = body.split_first_chunk::<4>() else {
             return Err(NetlinkError::malformed(format_args!("nft table of {} bytes", body.len())));
         };
@@ -87,7 +87,7 @@ fn ip_set_request() -> Vec<u8> {
     body
 }
 
-fn ip_set_name(body: &[u8]) -> Result<String, NetlinkError> {
+pub(super) fn ip_set_name(body: &[u8]) -> Result<String, NetlinkError> {
     for attribute in attributes(body.get(4..).unwrap_or_default()) {
         let attribute = attribute?;
         if attribute.kind == IPSET_ATTR_SETNAME {

@@ -19,7 +19,7 @@ const NTF_PROXY: u8 = libc::NTF_PROXY;
 
 /// Attributes of a link that are decoded. All others are cut out first, so that a kernel that sends one in
 /// a shape unknown here cannot make the link unreadable.
-const LINK_ATTRIBUTES: [u16; 12] = [
+pub(super) const LINK_ATTRIBUTES: [u16; 12] = [
     libc::IFLA_ADDRESS,
     libc::IFLA_IFNAME,
     libc::IFLA_MTU,
@@ -35,11 +35,11 @@ const LINK_ATTRIBUTES: [u16; 12] = [
 ];
 
 /// Attributes of an address that are decoded.
-const ADDRESS_ATTRIBUTES: [u16; 4] =
+pub(super) const ADDRESS_ATTRIBUTES: [u16; 4] =
     [libc::IFA_ADDRESS, libc::IFA_LOCAL, libc::IFA_BROADCAST, libc::IFA_FLAGS];
 
 /// Attributes of a route that are decoded. What an encapsulation holds is left out, its kind is not.
-const ROUTE_ATTRIBUTES: [u16; 13] = [
+pub(super) const ROUTE_ATTRIBUTES: [u16; 13] = [
     libc::RTA_DST,
     libc::RTA_SRC,
     libc::RTA_IIF,
@@ -182,7 +182,7 @@ const RTM_NEWNSID: u16 = 88;
 const RTM_GETNSID: u16 = 90;
 
 /// Decodes `RTM_NEWNSID`: `NETNSA_NSID` (1) is -1 where there is no number.
-fn namespace_number(body: &[u8]) -> Result<Option<i32>, NetlinkError> {
+pub(super) fn namespace_number(body: &[u8]) -> Result<Option<i32>, NetlinkError> {
     for attribute in attributes(body.get(4..).unwrap_or_default()) {
         let attribute = attribute?;
         if attribute.kind == 1 {
@@ -194,7 +194,7 @@ fn namespace_number(body: &[u8]) -> Result<Option<i32>, NetlinkError> {
 }
 
 /// Decodes the messages of one kind, each cut down to the attributes in `keep` first.
-fn decode<M>(
+pub(super) fn decode<M>(
     replies: &Replies,
     kind: u16,
     header: usize,
@@ -248,7 +248,7 @@ fn traffic_control(replies: &Replies, kind: u16) -> Result<Vec<TrafficControl>, 
 
 impl TrafficControl {
     /// Decodes `struct tcmsg` and what follows it.
-    fn decode(body: &[u8]) -> Result<Self, NetlinkError> {
+    pub(super) fn decode(body: &[u8]) -> Result<Self, NetlinkError> {
         let Some((header, attributes)) = body.split_first_chunk::<20>() else {
             return Err(NetlinkError::malformed(format_args!(
                 "traffic control message of {} bytes",

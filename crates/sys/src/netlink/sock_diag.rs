@@ -96,7 +96,7 @@ impl SockDiag {
 }
 
 impl DiagSocket {
-    fn decode(protocol: DiagProtocol, body: &[u8]) -> Result<Self, NetlinkError> {
+    pub(super) fn decode(protocol: DiagProtocol, body: &[u8]) -> Result<Self, NetlinkError> {
         let InetResponse { header, nlas } = InetResponse::parse(body).map_err(NetlinkError::malformed)?;
         let id = header.socket_id;
         Ok(Self {

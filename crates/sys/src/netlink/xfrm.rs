@@ -78,7 +78,7 @@ impl Xfrm {
 impl XfrmPolicy {
     /// Decodes `struct xfrm_userpolicy_info`: selector (56 bytes), limits (64), counters (32), then
     /// priority, number, direction, action.
-    fn decode(body: &[u8]) -> Result<Self, NetlinkError> {
+    pub(super) fn decode(body: &[u8]) -> Result<Self, NetlinkError> {
         let Some((info, rest)) = body.split_first_chunk::<POLICY>() else {
             return Err(NetlinkError::malformed(format_args!("IPsec policy of {} bytes", body.len())));
         };
