@@ -219,8 +219,11 @@ fn restore_routes(net: &mut NetNs, name: &str) {
     give_switches(net, name, true);
     let disabled = SysctlKey::of_link(true, name, "disable_ipv6");
     let is_enabled = net.sysctls.known().is_some_and(|it| it.values.get(&disabled).is_some_and(|v| v == "0"));
-    let has_ipv6 = own.iter().any(|it| it.address.addr().is_ipv6());
-    if is_enabled && !has_ipv6 {
+    let is_local = |it: &Address| match it.address.addr() {
+        IpAddr::V6(own) => own.is_unicast_link_local() || own.is_loopback(),
+        IpAddr::V4(_) => false,
+    };
+    if is_enabled && !own.iter().any(is_local) {
         let address = if link.is_loopback() {
             Some(IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)))
         } else {

@@ -123,6 +123,7 @@ impl Suspects {
             let is_covered = |it: &Suspect| {
                 let same = it.elements.iter().any(|whole| whole.covers(&suspect.elements[0]));
                 let is_other_repair = !suspect.is_by_blocker
+                    && it.cause != suspect.cause
                     && it.elements[0] == suspect.elements[0]
                     && it.repair.changes() != suspect.repair.changes();
                 same && !is_other_repair && (suspect.cause.code.is_general() || it.cause == suspect.cause)

@@ -270,8 +270,12 @@ impl Search<'_> {
         for cause in causes::all() {
             (cause.detect)(&case, &mut suspects);
         }
-        let is_chosen =
-            |it: &Suspect| self.chosen.iter().any(|chosen| chosen.suspect.elements == it.elements);
+        let is_chosen = |it: &Suspect| {
+            let is_same = |chosen: &Chosen| {
+                chosen.suspect.elements == it.elements && chosen.changes.starts_with(&it.repair.changes())
+            };
+            self.chosen.iter().any(is_same)
+        };
         suspects.into_list().into_iter().filter(|it| !is_chosen(it)).collect()
     }
 
