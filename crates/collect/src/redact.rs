@@ -270,7 +270,11 @@ fn quoted_length(text: &str, quote: char) -> (usize, bool) {
 fn bare_length(name: &Name<'_>, value: &str) -> usize {
     let end = match () {
         () if name.is_flag => value.find([' ', '\t', '"', '\'']),
-        () if name.is_quoted => value.find([',', '}', ']', ' ']),
+        () if name.is_quoted => {
+            // What was cut before ends behind its mark.
+            let from = if value.starts_with(MARK) { MARK.len() } else { 0 };
+            value[from..].find([',', '}', ']', ' ']).map(|it| from + it)
+        }
         () => None,
     };
     end.unwrap_or(value.trim_end().len())
@@ -454,9 +458,9 @@ mod tests {
 
     #[test]
     fn what_was_cut_stays_cut_with_more_behind_it() {
-        for line in [r#"{"auth":[redacted]    token: [redacted]"#, "password: [redacted] # why"] {
-            assert_eq!(text(line).0, line);
-        }
+        let line = r#"{"auth":[redacted]    token: [redacted]"#;
+        assert_eq!(text(line).0, line);
+        assert_eq!(text(r#"{"auth":[redacted]x, "a": 1}"#).0, r#"{"auth":[redacted], "a": 1}"#);
     }
 
     #[test]
