@@ -108,11 +108,9 @@ fn read_rule(text: &str, table: &mut Table, line: usize) -> Result<(RuleName, Ve
         problems.push(Problem { column: 1, expected, found: unknown.name.clone() });
     }
     conditions.extend(target.map(Step::Target));
-    if table.chains.get(&name).is_none() {
-        table.chains.insert(Chain::new(name.clone(), None));
-    }
     let Some(chain) = table.chains.get_mut(&name) else {
-        return Err(reader.unexpected("a chain"));
+        let expected = "a chain that was declared above".to_owned();
+        return Err(Problem { column: 1, expected, found: excerpt(text) });
     };
     let mut rule = Rule::new(chain.rules.len() + 1, conditions);
     text.clone_into(&mut rule.text);

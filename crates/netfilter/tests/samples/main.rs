@@ -104,6 +104,10 @@ fn a_chain_that_is_declared_twice_keeps_its_rules_and_is_named() {
     let (tables, remarks) = iptables::parse_arp("*filter\n:A -\n-A A -j DROP\n:A -\n:B DROP\n");
     assert_eq!(tables[0].chains.get("A").unwrap().rules.len(), 1);
     assert_eq!(remarks.iter().map(|it| it.line).collect::<Vec<_>>(), [4, 5], "{remarks:?}");
+
+    let (_, remarks) = iptables::parse_arp("*filter\n:INPUT ACCEPT\n-A INPT -j DROP\n");
+    let told = "arptables-legacy:3:1: expected a chain that was declared above, found `-A INPT -j DROP`";
+    assert_eq!(remarks.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
 }
 
 /// What a newer nft may print: every item that is not understood is named, and the listing counts as not read.
