@@ -267,7 +267,7 @@ impl Draft<'_> {
                 if endpoints.is_empty() {
                     continue;
                 }
-                let recipients = endpoints.iter().map(|it| recipient_of(self.cluster, it.ip())).collect();
+                let recipients = recipients_of(self.cluster, &endpoints);
                 let permission =
                     permission_to_any(&self.policies, (&source.place, own), &endpoints, protocol);
                 let to = format!("svc/{}:{}/{}", service.full_name(), port.port, port.protocol);
@@ -287,7 +287,7 @@ impl Draft<'_> {
             let protocol = FlowProtocol::Tcp(endpoint.port());
             let permission = permission_to_any(&self.policies, (&source.place, own), &[*endpoint], protocol);
             let flow = Flow::new(source.place.clone(), endpoint.ip(), protocol);
-            let recipients = BTreeSet::from([recipient_of(self.cluster, endpoint.ip())]);
+            let recipients = recipients_of(self.cluster, &[*endpoint]);
             let expectation = Expectation { recipients, source: None };
             self.add(permission, PromiseKind::ApiServer, format!("ip/{endpoint}/tcp"), flow, expectation);
         }
@@ -368,6 +368,14 @@ fn usable_endpoints(
         ServiceAnswer::Forward(all) => all.iter().map(|it| it.address).collect(),
         ServiceAnswer::Reject | ServiceAnswer::Drop => Vec::new(),
     }
+}
+
+/// Who may answer by these addresses: anyone, where nobody read whose they could be.
+fn recipients_of(cluster: &Cluster, endpoints: &[SocketAddr]) -> BTreeSet<Recipient> {
+    let recipients: BTreeSet<Recipient> = endpoints.iter().map(|it| recipient_of(cluster, it.ip())).collect();
+    let is_outside = recipients.iter().any(|it| matches!(it, Recipient::Outside(_)));
+    let knows_all = cluster.nodes.known().is_some() && cluster.pods.known().is_some();
+    if is_outside && !knows_all { BTreeSet::new() } else { recipients }
 }
 
 /// Whose address this is, by the API server's objects.

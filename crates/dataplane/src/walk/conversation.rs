@@ -153,8 +153,7 @@ impl Walker<'_> {
             InputRoute::Forward(hop) => hop.source,
         };
         let Some(source) = source else {
-            let element = Element::place(self.place(origin));
-            return Err(self.stop(origin, element, BlockerKind::NoSource { link: String::new() }));
+            return Err(self.no_source(origin, Element::place(self.place(origin)), String::new()));
         };
         packet.source = source;
         packet.length = self.length(flow, source).unwrap_or(packet.length);

@@ -261,6 +261,17 @@ impl<'n> Walker<'n> {
         self.stop(place, element, BlockerKind::Unknown).unknown()
     }
 
+    /// There is no address to send from; nobody knows where nobody read which addresses there are.
+    fn no_source(&mut self, place: PlaceId, element: Element, link: String) -> Box<Stop> {
+        let network = self.network;
+        if let Ok(stack) = network.stack(place)
+            && let Observed::NotCollected(reason) = &stack.addresses
+        {
+            return self.not_collected(place, element, reason.clone());
+        }
+        self.stop(place, element, BlockerKind::NoSource { link })
+    }
+
     fn not_modelled(&mut self, place: PlaceId, element: Element, what: impl Into<String>) -> Box<Stop> {
         self.assume(element.clone(), Unknown::NotModelled(what.into()));
         self.stop(place, element, BlockerKind::Unknown).unknown()

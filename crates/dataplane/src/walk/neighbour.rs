@@ -302,7 +302,7 @@ impl Walker<'_> {
         };
         let Some(sender) = source.filter(on_link).or_else(link_local) else {
             let element = Element::link(self.place(place), &link.name);
-            return Err(self.stop(place, element, BlockerKind::NoSource { link: link.name.clone() }));
+            return Err(self.no_source(place, element, link.name.clone()));
         };
         let group = solicited_node(wanted);
         let mut skb = Skb::new(solicitation(sender, wanted));

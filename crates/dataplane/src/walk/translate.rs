@@ -105,7 +105,7 @@ impl Walker<'_> {
                 let Some(address) = selected else {
                     let name = devices.output.map_or_else(String::new, |it| it.name.clone());
                     let element = Element::link(&stack.place, &name);
-                    return Err(self.stop(place, element, BlockerKind::NoSource { link: name }));
+                    return Err(self.no_source(place, element, name));
                 };
                 Some(address)
             }

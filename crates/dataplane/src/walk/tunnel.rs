@@ -163,7 +163,7 @@ impl Walker<'_> {
         };
         let Some(source) = source else {
             let element = Element::tunnel(self.place(place), &link.name, "local");
-            return Err(self.stop(place, element, BlockerKind::NoSource { link: link.name.clone() }));
+            return Err(self.no_source(place, element, link.name.clone()));
         };
         let packet = Packet {
             source,
