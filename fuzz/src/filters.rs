@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hopwise_controllers::Ruleset;
-use hopwise_netfilter::{Remark, Source, Table, Weight, ipset as sets, iptables as xt, nft as tables};
+use hopwise_netfilter::{Remark, Source, Table, ipset as sets, iptables as xt, nft as tables};
 
 use crate::text;
 
@@ -22,8 +22,8 @@ pub fn iptables(data: &[u8]) {
     }
     let written = xt::emit(&read);
     let (again, further) = xt::parse(&written, source);
-    if is_whole(&remarks) {
-        assert!(is_whole(&further), "{written}\n{further:?}");
+    if is_understood(&text, &remarks) {
+        assert_eq!(further, [], "{written}");
         assert_eq!(xt::emit(&again), written);
         assert_eq!(n_rules(&again), n_rules(&read));
     }
@@ -35,12 +35,17 @@ pub fn arptables(data: &[u8]) {
     let (read, remarks) = xt::parse_arp(&text);
     let rules = rules(&read, &remarks);
     for (at, line) in text.lines().enumerate() {
-        assert!(!line.trim().starts_with("-A ") || rules.contains(&(at + 1)), "line {} is lost: {line:?}", at + 1);
+        assert!(
+            !line.trim().starts_with("-A ") || rules.contains(&(at + 1)),
+            "line {} is lost: {line:?}",
+            at + 1
+        );
     }
     let written = xt::emit_arp(&read);
     let (again, further) = xt::parse_arp(&written);
-    if is_whole(&remarks) {
-        assert!(is_whole(&further), "{written}\n{further:?}");
+    // The tool quotes nothing.
+    if is_understood(&text, &remarks) && !text.contains('"') {
+        assert_eq!(further, [], "{written}");
         assert_eq!(xt::emit_arp(&again), written);
         assert_eq!(n_rules(&again), n_rules(&read));
     }
@@ -51,8 +56,8 @@ pub fn nft(data: &[u8]) {
     let (read, remarks) = tables::parse(&text(data));
     let written = tables::emit(&read);
     let (again, further) = tables::parse(&written);
-    if is_whole(&remarks) {
-        assert!(is_whole(&further), "{written}\n{further:?}");
+    if remarks.is_empty() {
+        assert_eq!(further, [], "{written}");
         assert_eq!(tables::emit(&again), written);
         assert_eq!(n_rules(&again), n_rules(&read));
     }
@@ -60,11 +65,12 @@ pub fn nft(data: &[u8]) {
 
 /// `ipset save`. Each line is an entry or a set, or has a remark.
 pub fn ipset(data: &[u8]) {
-    let (read, remarks) = sets::parse(&text(data));
+    let text = text(data);
+    let (read, remarks) = sets::parse(&text);
     let written = sets::emit(&read);
     let (again, further) = sets::parse(&written);
-    if is_whole(&remarks) {
-        assert!(further.is_empty(), "{written}\n{further:?}");
+    if is_understood(&text, &remarks) {
+        assert_eq!(further, [], "{written}");
         assert_eq!(sets::emit(&again), written);
     }
 }
@@ -87,6 +93,8 @@ fn n_rules(tables: &[Table]) -> usize {
     tables.iter().flat_map(|it| &it.chains).map(|it| it.rules.len()).sum()
 }
 
-fn is_whole(remarks: &[Remark]) -> bool {
-    remarks.iter().all(|it| it.weight != Weight::Lost)
+/// Is it a text as the tools print it, all of which was understood? Characters that no tool prints are not always
+/// written as they were read.
+fn is_understood(text: &str, remarks: &[Remark]) -> bool {
+    remarks.is_empty() && text.bytes().all(|it| it == b'\n' || it == b' ' || it.is_ascii_graphic())
 }

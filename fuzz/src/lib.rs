@@ -11,7 +11,8 @@ mod netlink;
 mod snapshots;
 
 pub use configuration::{
-    cni, corefile, flannel_config, hosts, kube_proxy_config, kubelet_config, resolv_conf, subnet_env, sysctl_files,
+    cni, corefile, flannel_config, hosts, kube_proxy_config, kubelet_config, resolv_conf, subnet_env,
+    sysctl_files,
 };
 pub use filters::{arptables, ipset, iptables, nft, ruleset};
 pub use model::model;

@@ -1,11 +1,8 @@
 //! The network that strange texts make.
 
-use std::{
-    collections::BTreeSet,
-    sync::LazyLock,
-};
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use hopwise_dataplane::{Check, Contract, Network, contract, check};
+use hopwise_dataplane::{Check, Contract, Network, check, contract};
 use hopwise_snapshot::{File, FileContent, Observed, Place, Snapshot, hop};
 
 use crate::text;
@@ -46,7 +43,8 @@ pub fn model(data: &[u8]) {
         5 => net.netfilter.arptables_legacy = text,
         6 => {
             net.netfilter.iptables_legacy.ipv4 = Observed::Known(
-                "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set a src,dst -j DROP\nCOMMIT\n".to_owned(),
+                "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m set --match-set a src,dst -j DROP\nCOMMIT\n"
+                    .to_owned(),
             );
             net.netfilter.ipsets = text;
         }

@@ -23,7 +23,10 @@ pub fn hop(data: &[u8]) {
 pub fn hop_document(data: &[u8]) {
     let mut bytes = format!("hopwise-snapshot {}\n", format::FORMAT).into_bytes();
     let mut encoder = GzEncoder::new(&mut bytes, Compression::fast());
-    encoder.write_all(data).and_then(|()| encoder.finish().map(drop)).expect("writing to memory does not fail");
+    encoder
+        .write_all(data)
+        .and_then(|()| encoder.finish().map(drop))
+        .expect("writing to memory does not fail");
     if let Ok(snapshot) = format::read(&bytes) {
         survives(&snapshot);
         let named = facts::facts(&snapshot);
