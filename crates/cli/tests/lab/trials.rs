@@ -1,4 +1,5 @@
 //! The tracer against packets, and changes made by hand against the diagnosis (`hopwise-trials` has the long forms).
+#![expect(clippy::print_stdout, reason = "how much was compared is what the test is for")]
 
 use hopwise_trials::{Faults, Laboratory, kinds, tracer};
 
