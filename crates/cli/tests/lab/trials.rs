@@ -40,11 +40,28 @@ fn what_was_changed_by_hand_is_named_first() {
     assert!(score.n_kept >= 30 && score.is_good(98), "{:#?}", score.misses);
 }
 
+/// Kinds of which each breaks promised packets wherever it is made: of two that are made at once both must be named.
+const SURE: [&str; 6] = [
+    "a pod's interface is down",
+    "a pod's pair leaves the bridge",
+    "a pod's pair is down",
+    "a tunnel's neighbour is missing",
+    "the tunnel has another number",
+    "a pod has no name server",
+];
+
 #[test]
 fn two_changes_on_two_nodes_are_two_findings() {
     let laboratory = Laboratory::new(program()).unwrap();
     let bases = vec!["vxlan", "dual-stack"];
-    let faults = Faults { kinds: kinds(), seed: 5_000, n_kept: 8, bases, at_once: 2, is_verbose: true };
+    let faults = Faults {
+        kinds: kinds().into_iter().filter(|it| SURE.contains(&it.name)).collect(),
+        seed: 5_000,
+        n_kept: 8,
+        bases,
+        at_once: 2,
+        is_verbose: true,
+    };
     let score = faults.run(&laboratory, N_LABS, &say);
     score.lines().iter().for_each(|it| say(it));
     assert!(score.n_kept >= 8 && score.is_good(98), "{:#?}", score.misses);
