@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use hopwise_snapshot::{
-    Address, AddressFlags, IfIndex, Link, LinkDetail, LinkFlags, Mac, NetNs, NextHop, Observed, Place,
-    PortState, Route, RouteKind, Snapshot, SysctlKey, protocols, tables,
+    Address, AddressFlags, IPV6_MIN_MTU, IfIndex, Link, LinkDetail, LinkFlags, Mac, NetNs, NextHop, Observed,
+    Place, PortState, Route, RouteKind, Snapshot, SysctlKey, protocols, tables,
 };
 use ipnet::IpNet;
 
@@ -72,17 +72,14 @@ pub(crate) fn give_switches(net: &mut NetNs, name: &str, is_ipv6: bool) {
     }
 }
 
-/// The smallest size with which an interface can speak IPv6 (`IPV6_MIN_MTU`, RFC 8200).
-const LEAST_OF_IPV6: u32 = 1280;
-
 /// What an interface loses and gets with its size: one too small for IPv6 has none (`addrconf_notify`,
 /// net/ipv6/addrconf.c).
 pub(crate) fn follow_size(net: &mut NetNs, name: &str, before: u32) {
     let Some(link) = net.link(name) else { return };
     let (index, mtu, is_up) = (link.index, link.mtu, link.is_up());
-    if mtu < LEAST_OF_IPV6 {
+    if mtu < IPV6_MIN_MTU {
         drop_ipv6(net, index);
-    } else if before < LEAST_OF_IPV6 && is_up {
+    } else if before < IPV6_MIN_MTU && is_up {
         restore_routes(net, name);
     }
 }
@@ -260,7 +257,7 @@ pub(crate) fn add_address(net: &mut NetNs, name: &str, address: IpNet) {
     let Some(index) = net.link(name).map(|it| it.index) else { return };
     let scope = match address.addr() {
         it if it.is_loopback() => 254,
-        IpAddr::V6(it) if it.segments()[0] & 0xffc0 == 0xfe80 => 253,
+        IpAddr::V6(it) if it.is_unicast_link_local() => 253,
         _ => 0,
     };
     let broadcast = match address {

@@ -185,13 +185,9 @@ impl Search<'_> {
             let place = root.suspect.elements[0].of_place();
             let is_consequence = |it: usize| {
                 let first = &self.chosen[it].suspect.elements[0];
-                let is_as_before = || {
-                    let broken = self.chosen[it].taken_back(&self.base.snapshot);
-                    taken_back[it] == broken && self.chosen[it].taken_back(&self.world.snapshot) != broken
-                };
                 first.of_place() == place
                     && *first != self.chosen[at].suspect.elements[0]
-                    && (shown.contains(first) || is_as_before())
+                    && (shown.contains(first) || self.is_wrong_again(&self.chosen[it], &taken_back[it]))
             };
             let joined: Vec<usize> =
                 (0..self.chosen.len()).filter(|it| *it != at && is_consequence(*it)).collect();
@@ -231,8 +227,7 @@ impl Search<'_> {
             };
             let is_consequence = |at: &usize| {
                 let chosen = &self.chosen[*at];
-                let broken = chosen.taken_back(&self.base.snapshot);
-                near(chosen) && undone[*at] == broken && chosen.taken_back(&self.world.snapshot) != broken
+                near(chosen) && self.is_wrong_again(chosen, &undone[*at])
             };
             let consequences: Vec<usize> = (0..self.chosen.len()).filter(is_consequence).collect();
             if consequences.is_empty() || self.world.make(&changes).is_err() {
@@ -245,6 +240,12 @@ impl Search<'_> {
             }
             self.chosen.push(adopted);
         }
+    }
+
+    /// Would the same take a chosen suspect's repair back as where nothing is repaired, and not as where all is?
+    fn is_wrong_again(&self, chosen: &Chosen, taken_back: &[Change]) -> bool {
+        let broken = chosen.taken_back(&self.base.snapshot);
+        taken_back == broken && chosen.taken_back(&self.world.snapshot) != broken
     }
 
     /// What the causes suspect in the world as it is now.
@@ -367,14 +368,11 @@ impl Search<'_> {
         while at > 0 && self.chosen.len() > 1 {
             at -= 1;
             let changes = self.changes_without(at);
-            let Ok(verification) = self.base.verification_with(&changes) else { continue };
-            if verification.broken().count() <= n_broken {
+            let mut world = self.base.clone();
+            if world.make(&changes).is_ok() && world.verification.broken().count() <= n_broken {
                 let left_out = self.chosen.remove(at);
                 self.tried.push(left_out.suspect);
-                if self.base.verification_with(&changes).is_ok() {
-                    self.world = self.base.clone();
-                    let _ = self.world.make(&changes);
-                }
+                self.world = world;
             }
         }
     }

@@ -40,8 +40,8 @@ pub use cluster::{
 pub use element::{Element, Scope};
 pub use host::{File, FileContent, Node, Pod, Process};
 pub use link::{
-    Address, AddressFlags, Bridge, BridgePort, Link, LinkDetail, LinkFlags, LinkStatistics, PortState, Vxlan,
-    Xdp,
+    Address, AddressFlags, Bridge, BridgePort, IPV6_MIN_MTU, Link, LinkDetail, LinkFlags, LinkStatistics,
+    PortState, Vxlan, Xdp,
 };
 pub use mac::{Mac, MacError};
 pub use name::{IfIndex, NodeName, Place, PodName};

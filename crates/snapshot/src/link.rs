@@ -7,6 +7,9 @@ use std::net::IpAddr;
 
 use crate::{IfIndex, Mac};
 
+/// The smallest MTU with which an interface can speak IPv6, in bytes (RFC 8200, section 5).
+pub const IPV6_MIN_MTU: u32 = 1280;
+
 bitflags! {
     /// The flags of an interface (`IFF_*` of `include/uapi/linux/if.h`) that decide about packets.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -238,3 +238,28 @@ pub struct RoutingRule {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_modelled: Vec<String>,
 }
+
+impl RoutingRule {
+    /// A rule that matches every packet.
+    pub fn new(is_ipv6: bool, priority: u32, action: RuleAction) -> Self {
+        Self {
+            is_ipv6,
+            priority,
+            action,
+            inverted: false,
+            source: None,
+            destination: None,
+            input: None,
+            output: None,
+            mark: None,
+            tos: 0,
+            ip_protocol: None,
+            source_ports: None,
+            destination_ports: None,
+            users: None,
+            suppress_prefix_length: None,
+            l3mdev: false,
+            not_modelled: Vec::new(),
+        }
+    }
+}

@@ -79,25 +79,8 @@ pub(crate) fn rule_add(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>,
         ["not", rest @ ..] => (true, rest),
         rest => (false, rest),
     };
-    let mut rule = RoutingRule {
-        is_ipv6,
-        priority: parsed(priority, "a priority")?,
-        action: RuleAction::Nop,
-        inverted,
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        mark: None,
-        tos: 0,
-        ip_protocol: None,
-        source_ports: None,
-        destination_ports: None,
-        users: None,
-        suppress_prefix_length: None,
-        l3mdev: false,
-        not_modelled: Vec::new(),
-    };
+    let rule = RoutingRule::new(is_ipv6, parsed(priority, "a priority")?, RuleAction::Nop);
+    let mut rule = RoutingRule { inverted, ..rule };
     loop {
         rest = match rest {
             ["from", net, rest @ ..] => {

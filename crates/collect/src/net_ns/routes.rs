@@ -189,23 +189,9 @@ pub(super) fn resolve(routes: &mut [Route], objects: &[NextHopObject]) {
 pub(super) fn rule(message: RuleMessage) -> Result<RoutingRule, NotUnderstood> {
     let header = message.header;
     let mut rule = RoutingRule {
-        is_ipv6: header.family == AddressFamily::Inet6,
-        priority: 0,
-        action: RuleAction::Nop,
         inverted: header.flags.contains(RuleFlags::Invert),
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        mark: None,
         tos: header.tos,
-        ip_protocol: None,
-        source_ports: None,
-        destination_ports: None,
-        users: None,
-        suppress_prefix_length: None,
-        l3mdev: false,
-        not_modelled: Vec::new(),
+        ..RoutingRule::new(header.family == AddressFamily::Inet6, 0, RuleAction::Nop)
     };
     let (mut table, mut target) = (u32::from(header.table), 0);
     let (mut mark, mut mark_mask) = (None, None);

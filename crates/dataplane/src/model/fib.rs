@@ -362,25 +362,7 @@ mod tests {
     }
 
     fn rule(priority: u32, action: RuleAction) -> RoutingRule {
-        RoutingRule {
-            is_ipv6: false,
-            priority,
-            action,
-            inverted: false,
-            source: None,
-            destination: None,
-            input: None,
-            output: None,
-            mark: None,
-            tos: 0,
-            ip_protocol: None,
-            source_ports: None,
-            destination_ports: None,
-            users: None,
-            suppress_prefix_length: None,
-            l3mdev: false,
-            not_modelled: Vec::new(),
-        }
+        RoutingRule::new(false, priority, action)
     }
 
     fn default_rules() -> Vec<RoutingRule> {

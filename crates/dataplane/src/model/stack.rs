@@ -181,7 +181,7 @@ impl Stack {
     /// prefix), as `ipv6_dev_get_saddr` (net/ipv6/addrconf.c) applies them.
     pub(crate) fn select_ipv6(&self, link: IfIndex, destination: IpAddr) -> Option<IpAddr> {
         let IpAddr::V6(towards) = destination else { return None };
-        let is_local = |it: std::net::Ipv6Addr| it.segments()[0] & 0xffc0 == 0xfe80;
+        let is_local = |it: std::net::Ipv6Addr| it.is_unicast_link_local();
         let candidates = self.addresses.known()?.iter().filter_map(|it| match it.address.addr() {
             IpAddr::V6(address) if it.is_usable() && !address.is_loopback() => Some((it, address)),
             _ => None,

@@ -145,25 +145,7 @@ fn route(destination: &str, table: u32, kind: RouteKind, link: IfIndex, via: Opt
 }
 
 fn default_rules() -> Vec<RoutingRule> {
-    let rule = |priority, table| RoutingRule {
-        is_ipv6: false,
-        priority,
-        action: RuleAction::Lookup(table),
-        inverted: false,
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        mark: None,
-        tos: 0,
-        ip_protocol: None,
-        source_ports: None,
-        destination_ports: None,
-        users: None,
-        suppress_prefix_length: None,
-        l3mdev: false,
-        not_modelled: Vec::new(),
-    };
+    let rule = |priority, table| RoutingRule::new(false, priority, RuleAction::Lookup(table));
     vec![rule(0, tables::LOCAL), rule(32766, tables::MAIN), rule(32767, tables::DEFAULT)]
 }
 

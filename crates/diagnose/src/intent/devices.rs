@@ -1,6 +1,6 @@
 //! Names of interfaces and what a namespace holds of them.
 
-use hopwise_snapshot::{Element, IfIndex, Link, NetNs, Place, SysctlKey};
+use hopwise_snapshot::{Element, IPV6_MIN_MTU, IfIndex, Link, NetNs, Place, SysctlKey};
 
 /// The interface with this index.
 pub(crate) fn link_at(net: &NetNs, index: IfIndex) -> Option<&Link> {
@@ -24,13 +24,10 @@ pub(crate) fn aspect(place: &Place, link: &str, aspect: &str) -> Element {
     Element::link_aspect(place, link, aspect)
 }
 
-/// The smallest size with which an interface can speak IPv6 (RFC 8200).
-const LEAST_OF_IPV6: u32 = 1280;
-
 /// Can the interface hold addresses and routes of a family? One that is switched off loses those of IPv6, and those
 /// over it are its own matter.
 pub(super) fn takes(net: &NetNs, link: &Link, is_ipv6: bool) -> bool {
     let key = SysctlKey::of_link(true, &link.name, "disable_ipv6");
     let is_off = || net.sysctls.known().is_some_and(|it| it.values.get(&key).is_some_and(|it| it != "0"));
-    link.is_up() && !(is_ipv6 && (link.mtu < LEAST_OF_IPV6 || is_off()))
+    link.is_up() && !(is_ipv6 && (link.mtu < IPV6_MIN_MTU || is_off()))
 }

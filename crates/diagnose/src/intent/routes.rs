@@ -258,25 +258,8 @@ fn default_rules() -> impl Iterator<Item = RoutingRule> {
         (true, 0, tables::LOCAL),
         (true, 32766, tables::MAIN),
     ];
-    all.into_iter().map(|(is_ipv6, priority, table)| RoutingRule {
-        is_ipv6,
-        priority,
-        action: RuleAction::Lookup(table),
-        inverted: false,
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        mark: None,
-        tos: 0,
-        ip_protocol: None,
-        source_ports: None,
-        destination_ports: None,
-        users: None,
-        suppress_prefix_length: None,
-        l3mdev: false,
-        not_modelled: Vec::new(),
-    })
+    all.into_iter()
+        .map(|(is_ipv6, priority, table)| RoutingRule::new(is_ipv6, priority, RuleAction::Lookup(table)))
 }
 
 fn rules(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut Vec<Deviation>) {

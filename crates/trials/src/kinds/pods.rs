@@ -50,9 +50,8 @@ fn small(scene: &mut Scene<'_>) -> Option<Fault> {
 }
 
 fn large(scene: &mut Scene<'_>) -> Option<Fault> {
-    let (pod, place, _) = scene.at_pod();
     // The bridge takes the size of its smallest port; the pod's packets then find the tunnel too narrow.
-    let _ = pod;
+    let (_, place, _) = scene.at_pod();
     Some(Fault::new(&place, "ip link set eth0 mtu 1500", Element::link_aspect(&place, "eth0", "mtu")))
 }
 

@@ -160,29 +160,7 @@ pub fn rules(file: &str, text: &str, is_ipv6: bool) -> Result<Vec<RoutingRule>, 
 
 /// A rule that stands for rules nobody knows: it is looked at first, and decides nothing for certain.
 pub(in crate::samples) fn unknown_rule(why: &str) -> RoutingRule {
-    RoutingRule { not_modelled: vec![why.to_owned()], action: RuleAction::Other(0), ..empty_rule(true) }
-}
-
-fn empty_rule(is_ipv6: bool) -> RoutingRule {
-    RoutingRule {
-        is_ipv6,
-        priority: 0,
-        action: RuleAction::Nop,
-        inverted: false,
-        source: None,
-        destination: None,
-        input: None,
-        output: None,
-        mark: None,
-        tos: 0,
-        ip_protocol: None,
-        source_ports: None,
-        destination_ports: None,
-        users: None,
-        suppress_prefix_length: None,
-        l3mdev: false,
-        not_modelled: Vec::new(),
-    }
+    RoutingRule { not_modelled: vec![why.to_owned()], ..RoutingRule::new(true, 0, RuleAction::Other(0)) }
 }
 
 fn rule(entry: &Entry<'_>, is_ipv6: bool) -> Result<RoutingRule, SourceError> {
@@ -218,8 +196,6 @@ fn rule(entry: &Entry<'_>, is_ipv6: bool) -> Result<RoutingRule, SourceError> {
         }
     }
     Ok(RoutingRule {
-        priority: entry.number("priority")?.unwrap_or(0),
-        action: rule_action(entry)?,
         inverted: entry.has("not"),
         source: selector("src", "srclen")?,
         destination: selector("dst", "dstlen")?,
@@ -234,7 +210,7 @@ fn rule(entry: &Entry<'_>, is_ipv6: bool) -> Result<RoutingRule, SourceError> {
         suppress_prefix_length: entry.number("suppress_prefixlen")?,
         l3mdev: entry.has("l3mdev"),
         not_modelled,
-        ..empty_rule(is_ipv6)
+        ..RoutingRule::new(is_ipv6, entry.number("priority")?.unwrap_or(0), rule_action(entry)?)
     })
 }
 
