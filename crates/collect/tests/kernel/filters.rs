@@ -11,11 +11,11 @@ use hopwise_collect::{Limits, NodeAccess, net_ns, node};
 use hopwise_snapshot::{self as facts, Observed, Reason};
 use hopwise_sys::NetNs;
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
-use crate::harness::{Namespace, known};
+use crate::harness::{Namespace, known, require_rights};
 
 /// Rules of every back end and family that there is.
 const RULES: &str = "ip link set lo up
@@ -124,8 +124,11 @@ fn only_the_tables_that_iptables_can_own_are_asked_for_from_it() {
 ///
 /// The program directories are covered in a mount namespace of the calling thread, so this is for a thread
 /// of its own.
+///
+/// Everything stands on a file system of its own in that namespace, and is only ever unmounted, never
+/// removed file by file: below it lies the machine's own tree.
 struct Wrapped {
-    directory: tempfile::TempDir,
+    directory: PathBuf,
 }
 
 impl Wrapped {
@@ -141,14 +144,16 @@ impl Wrapped {
     ];
 
     fn new(programs: &[&str]) -> Self {
+        require_rights();
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         let bind = |from: &Path, to: &Path| {
             mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).unwrap();
         };
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-        let directory = tempfile::tempdir().unwrap();
+        let wrapped = Self { directory: tempfile::tempdir().unwrap().keep() };
+        mount(Some("tmpfs"), &wrapped.directory, Some("tmpfs"), MsFlags::empty(), Some("size=1m")).unwrap();
         let sub = |name: &str| {
-            let path = directory.path().join(name);
+            let path = wrapped.directory.join(name);
             fs::create_dir(&path).unwrap();
             path
         };
@@ -163,16 +168,16 @@ impl Wrapped {
         bind(&real, &root.join("media"));
         bind(&log, &root.join("mnt"));
         bind(&wrappers, &root.join("usr/sbin"));
-        Self { directory }
+        wrapped
     }
 
     fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
+        self.directory.join("root")
     }
 
     /// The programs that were started since the last question.
     fn calls(&self) -> Vec<String> {
-        let path = self.directory.path().join("log/calls");
+        let path = self.directory.join("log/calls");
         let text = fs::read_to_string(&path).unwrap_or_default();
         let _ = fs::remove_file(path);
         text.lines().map(str::to_owned).collect()
@@ -187,6 +192,14 @@ impl Wrapped {
             tools: vec![self.root()],
             pods: Vec::new(),
         }
+    }
+}
+
+impl Drop for Wrapped {
+    fn drop(&mut self) {
+        let _ = umount2(&self.directory, MntFlags::MNT_DETACH);
+        // Takes an empty directory only.
+        let _ = fs::remove_dir(&self.directory);
     }
 }
 
@@ -248,7 +261,7 @@ fn a_missing_program_is_named_and_the_rest_is_read() {
 #[test]
 fn a_program_that_hangs_costs_its_time_and_no_more() {
     let wrapped = Wrapped::new(&[]);
-    let nft = wrapped.directory.path().join("wrappers/nft");
+    let nft = wrapped.directory.join("wrappers/nft");
     fs::write(&nft, "#!/bin/sh\nexec sleep 1000\n").unwrap();
     fs::set_permissions(&nft, fs::Permissions::from_mode(0o755)).unwrap();
     let here = Namespace::with("nft add table inet zz");
@@ -265,7 +278,7 @@ fn a_program_that_hangs_costs_its_time_and_no_more() {
 fn where_the_tools_of_a_node_fail_its_own_are_asked() {
     let wrapped = Wrapped::new(&[]);
     let write = |name: &str, script: &str| {
-        let path = wrapped.directory.path().join("wrappers").join(name);
+        let path = wrapped.directory.join("wrappers").join(name);
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     };
