@@ -103,7 +103,6 @@ const COPIED: &[&str] = &[
     "default/locale",
     "ethertypes",
     "group",
-    "host.conf",
     "inputrc",
     "iproute2",
     "ld.so.cache",

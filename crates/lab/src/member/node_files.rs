@@ -18,6 +18,7 @@ pub(super) fn node_files(common: &Common, node: &NodeLayout) -> io::Result<Tree>
     tree.file("/etc/hostname", format!("{}\n", node.name))
         .file("/etc/hosts", hosts(layout, node))
         .file("/etc/resolv.conf", resolv_conf(layout))
+        .file("/etc/host.conf", HOST_CONF)
         .file("/etc/nsswitch.conf", NSSWITCH)
         .file("/etc/modules-load.d/k8s.conf", "overlay\nbr_netfilter\n")
         .file("/etc/sysctl.conf", SYSCTL_CONF)
@@ -50,10 +51,14 @@ pub(super) fn plain_files(name: &str) -> Tree {
     tree.file("/etc/hostname", format!("{name}\n"))
         .file("/etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
         .file("/etc/resolv.conf", "")
+        .file("/etc/host.conf", HOST_CONF)
         .file("/etc/nsswitch.conf", NSSWITCH)
         .directory("/run/netns");
     tree
 }
+
+/// What Debian installs: a name may have several addresses in `/etc/hosts`.
+pub(super) const HOST_CONF: &str = "multi on\n";
 
 pub(super) const NSSWITCH: &str = "\
 passwd:         files

@@ -19,7 +19,7 @@ use super::{
     dns::{Dns, Forward, LoopGuard, Objects, Scope, ask_oneself, serve},
     files::Tree,
     log::Log,
-    node_files::NSSWITCH,
+    node_files::{HOST_CONF, NSSWITCH},
     open_directory,
     report::{Event, Reporter},
     responder::{datagrams_everywhere, listen_everywhere, serve_tcp, serve_udp},
@@ -182,6 +182,7 @@ fn pod_files(pod: &PodLayout, start: &PodStart) -> Tree {
     let mut tree = Tree::of_this_machine();
     tree.file("/etc/hostname", format!("{}\n", pod.name.name))
         .file("/etc/hosts", start.hosts.as_str())
+        .file("/etc/host.conf", HOST_CONF)
         .file("/etc/nsswitch.conf", NSSWITCH)
         .file("/etc/resolv.conf", start.resolv_conf.as_str());
     if pod.app == App::CoreDns {
