@@ -27,4 +27,4 @@ pub use trace::{
     Trace, Translation, Unknown,
 };
 pub use tracer::{Expectation, State, Traces, trace};
-pub use verify::{Verification, Verified, check, verify};
+pub use verify::{Denied, Verification, Verified, check, verify};

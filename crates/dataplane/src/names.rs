@@ -14,6 +14,7 @@ use crate::{
     trace::{Assumption, Blocker, BlockerKind, Disposition, Flow, Recipient, Unknown},
     tracer::{State, Traces, follow},
     verify::Verified,
+    walk::Mode,
 };
 
 /// Where every resolver looks.
@@ -101,7 +102,8 @@ impl Resolver<'_> {
     /// Asks one server for the first of the candidates that it knows.
     fn ask(&mut self, from: &Place, server: IpAddr, question: &Question<'_>, may_forward: bool) -> Verified {
         let flow = Flow::new(from.clone(), server, FlowProtocol::Udp(DNS));
-        let traces = follow(self.network, &flow, self.is_recording);
+        let mode = if self.is_recording { Mode::Recording } else { Mode::Plain };
+        let traces = follow(self.network, &flow, mode);
         let mut verified = Verified::of(&traces);
         let answering: BTreeSet<Recipient> = traces
             .traces

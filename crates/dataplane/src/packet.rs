@@ -241,6 +241,12 @@ impl Packet {
         }
     }
 
+    /// Does the kernel that sends it cut it in pieces where the way takes only smaller packets, though no
+    /// router may? So it is with its own echo replies over IPv6 (`ip6_append_data`, net/ipv6/ip6_output.c).
+    pub(crate) fn is_fragmented_by_its_host(&self) -> bool {
+        self.is_ipv6() && matches!(self.transport, Transport::EchoReply { .. })
+    }
+
     /// Source and destination port; zero where there is none.
     pub(crate) fn ports(&self) -> (u16, u16) {
         match self.transport {

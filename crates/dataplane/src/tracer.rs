@@ -8,7 +8,7 @@ use crate::{
     Network,
     model::PlaceId,
     trace::{Assumption, Blocker, BlockerKind, Disposition, Flow, Recipient, Trace},
-    walk::{Choices, trace_once},
+    walk::{Choices, Mode, trace_once},
 };
 
 /// The most ways that are followed. Beyond it a flow counts as not fully known.
@@ -28,31 +28,51 @@ pub struct Traces {
     pub is_guess: bool,
     /// Were there more ways than are followed?
     pub is_cut: bool,
+    /// What else would stop a flow that is stopped, once the first is out of its way; written down with hops.
+    pub further: BTreeSet<Blocker>,
     pub(crate) visited: BTreeSet<PlaceId>,
     pub(crate) touches_underlay: bool,
 }
 
 /// Follows a flow by every way that it can take, and writes down every hop.
 pub fn trace(network: &Network, flow: &Flow) -> Traces {
-    follow(network, flow, true)
+    let mut traces = follow(network, flow, Mode::Recording);
+    if traces.blockers().is_empty() {
+        return traces;
+    }
+    let all = all_blockers(network, flow);
+    traces.further = all.into_iter().filter(|it| !traces.blockers().contains(it)).collect();
+    traces
 }
 
-/// Follows a flow by every way; hops are written down if asked for.
-pub(crate) fn follow(network: &Network, flow: &Flow, is_recording: bool) -> Traces {
+/// Everything that would stop a flow on any of its ways, forward and reply, one behind the other.
+///
+/// What packets cannot be imagined past ends the search on that way: a missing route, a station that is not there,
+/// anything unknown.
+pub(crate) fn all_blockers(network: &Network, flow: &Flow) -> BTreeSet<Blocker> {
+    let forced = follow(network, flow, Mode::Forced);
+    let last = forced.traces.into_iter().filter_map(|it| it.blocker);
+    forced.further.into_iter().chain(last).collect()
+}
+
+/// Follows a flow by every way.
+pub(crate) fn follow(network: &Network, flow: &Flow, mode: Mode) -> Traces {
     let mut choices = Choices::default();
     let mut all = Traces {
         flow: flow.clone(),
         traces: Vec::new(),
         is_guess: false,
         is_cut: false,
+        further: BTreeSet::new(),
         visited: BTreeSet::new(),
         touches_underlay: false,
     };
     loop {
-        let walked = trace_once(network, flow, &mut choices, is_recording);
+        let walked = trace_once(network, flow, &mut choices, mode);
         all.is_guess |= walked.is_guess;
         all.touches_underlay |= walked.touches_underlay;
         all.visited.extend(walked.visited);
+        all.further.extend(walked.passed);
         all.traces.push(walked.trace);
         if !choices.next() {
             break;

@@ -9,8 +9,9 @@ use crate::{
     contract::{Check, Contract, Promise},
     model::PlaceId,
     names,
-    trace::{Assumption, Blocker, BlockerKind, Disposition, Flow},
-    tracer::{State, Traces, follow},
+    trace::{Assumption, Blocker, BlockerKind, Disposition, Flow, Trace},
+    tracer::{State, Traces, all_blockers, follow},
+    walk::Mode,
 };
 
 /// Whether one promise is kept, and what stands in its way.
@@ -82,33 +83,65 @@ impl Verified {
 pub struct Verification {
     /// One for each promise of the contract, in its order.
     pub results: Vec<Verified>,
-    /// For each forbidden flow, whether it is stopped.
-    pub stopped: Vec<bool>,
+    /// What becomes of each forbidden flow, in the contract's order.
+    pub forbidden: Vec<Denied>,
+}
+
+/// What becomes of a flow that policies deny.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Something that filters stops it, whatever else does.
+    Filtered,
+    /// Only what would stop any packet stops it: a switch, a missing route.
+    Hindered,
+    /// It arrives, or would if anybody listened.
+    Open,
 }
 
 /// Checks every promise.
 pub fn verify(network: &Network, snapshot: &Snapshot, contract: &Contract) -> Verification {
     Verification {
         results: contract.promises.iter().map(|it| check(network, snapshot, it)).collect(),
-        stopped: contract.forbidden.iter().map(|it| is_stopped(network, it)).collect(),
+        forbidden: contract.forbidden.iter().map(|it| denied(network, it)).collect(),
     }
 }
 
 /// Checks one promise.
 pub fn check(network: &Network, snapshot: &Snapshot, promise: &Promise) -> Verified {
     match &promise.check {
-        Check::Flow { flow, expectation } => Verified::of(&follow(network, flow, false).judged(expectation)),
+        Check::Flow { flow, expectation } => {
+            Verified::of(&follow(network, flow, Mode::Plain).judged(expectation))
+        }
         Check::Name { name } => names::check(network, snapshot, &promise.from, name),
     }
 }
 
-/// Is a forbidden flow stopped by something that filters, whatever else stops it?
-fn is_stopped(network: &Network, flow: &Flow) -> bool {
-    let traces = follow(network, flow, false);
-    traces.traces.iter().all(|it| {
-        !it.disposition.is_delivered()
-            && !matches!(it.blocker.as_ref().map(|it| &it.kind), Some(BlockerKind::NobodyListens { .. }))
-    })
+/// What becomes of a forbidden flow.
+fn denied(network: &Network, flow: &Flow) -> Denied {
+    let traces = follow(network, flow, Mode::Plain).traces;
+    let arrives = |it: &Trace| {
+        it.disposition.is_delivered()
+            || matches!(it.blocker.as_ref().map(|it| &it.kind), Some(BlockerKind::NobodyListens { .. }))
+    };
+    let filters = |it: &Blocker| {
+        matches!(
+            it.kind,
+            BlockerKind::Filter(_)
+                | BlockerKind::TcFilter { .. }
+                | BlockerKind::Xfrm { .. }
+                | BlockerKind::RouteRefuses { .. }
+                | BlockerKind::RuleRefuses { .. }
+        )
+    };
+    if traces.iter().any(arrives) {
+        Denied::Open
+    } else if traces.iter().all(|it| it.blocker.as_ref().is_some_and(filters))
+        || all_blockers(network, flow).iter().any(filters)
+    {
+        Denied::Filtered
+    } else {
+        Denied::Hindered
+    }
 }
 
 impl Verification {
@@ -134,7 +167,7 @@ impl Verification {
         });
         Self {
             results: results.collect(),
-            stopped: contract.forbidden.iter().map(|it| is_stopped(network, it)).collect(),
+            forbidden: contract.forbidden.iter().map(|it| denied(network, it)).collect(),
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_change::Change;
 use hopwise_dataplane::{
-    Blocker, BlockerKind, Check, Contract, Hop, Network, Promise, State, Verification, contract, resolve,
-    trace, verify,
+    Blocker, BlockerKind, Check, Contract, Denied, Hop, Network, Promise, State, Verification, contract,
+    resolve, trace, verify,
 };
 use hopwise_repair::Repair;
 use hopwise_snapshot::{Element, Snapshot};
@@ -91,7 +91,11 @@ fn proof(without: &Verification, with: &Verification) -> (Proof, BTreeSet<usize>
             _ => {}
         }
     }
-    let opened = without.stopped.iter().zip(&with.stopped).filter(|(before, after)| **before && !**after);
+    let opened = without
+        .forbidden
+        .iter()
+        .zip(&with.forbidden)
+        .filter(|it| matches!(it, (Denied::Filtered, Denied::Open)));
     proof.n_healed = healed.len();
     proof.n_opened = opened.count();
     (proof, healed)

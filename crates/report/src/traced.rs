@@ -27,6 +27,12 @@ pub struct Traced<'a> {
 }
 
 impl<'a> Traced<'a> {
+    /// What else would stop it, once [`Traced::blockers`] are out of its way.
+    pub(crate) fn further(&self) -> BTreeSet<&Blocker> {
+        let further = self.flows.iter().flat_map(|it| &it.further);
+        further.filter(|it| !self.blockers.contains(it)).collect()
+    }
+
     /// One flow, judged by what is expected of it.
     pub fn flow(
         snapshot: &'a Snapshot,

@@ -24,4 +24,4 @@ pub use case::{Case, CaseError, Expected, Scenario};
 pub use lab::lab_commands;
 pub use page::{Page, PageError, SECTIONS, Section, pages};
 pub use volatile::differences;
-pub use words::{WORDS, WordSpec};
+pub use words::{WORDS, WordSpec, after};

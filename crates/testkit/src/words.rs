@@ -88,6 +88,20 @@ pub static WORDS: &[WordSpec] = &[
     word("socket-close", "tcp|udp PORT", socket_close),
 ];
 
+/// A base after changes in the words of a case, one after the other.
+///
+/// # Errors
+/// What is wrong with a line, or why its change cannot be made.
+pub fn after(base: &Snapshot, lines: &[&str]) -> Result<Snapshot, String> {
+    let mut snapshot = base.clone();
+    for line in lines {
+        for change in changes(&snapshot, line)? {
+            change.apply(&mut snapshot).map_err(|it| format!("`{line}` cannot be done: {it}"))?;
+        }
+    }
+    Ok(snapshot)
+}
+
 /// The changes that `PLACE: WORDS` means for a snapshot; what is wrong, if it means none.
 pub(crate) fn changes(snapshot: &Snapshot, text: &str) -> Result<Vec<Change>, String> {
     let Some((place, words)) = text.split_once(": ") else {

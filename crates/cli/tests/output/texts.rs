@@ -189,6 +189,27 @@ fn remove_settings(snapshot: &mut Snapshot) {
 }
 
 #[test]
+fn a_trace_tells_what_stands_behind_the_first_that_stops_it() {
+    let directory = patched("broken.hop", |snapshot| {
+        let pod = snapshot.net_mut(&"pod/default/echo-w2".parse().unwrap()).unwrap();
+        pod.sockets = Observed::Known(Vec::new());
+    });
+    let words =
+        ["trace", "pod/default/client-cp", "pod/default/echo-w2:8080/tcp", "--snapshot", "patched.hop"];
+    let told = ran(command().current_dir(directory.path()).args(words)).stdout;
+    let head: Vec<&str> = told.lines().skip(1).take(4).collect();
+    assert_eq!(
+        head,
+        [
+            "  decided by  node/w2/sysctl/net.ipv4.ip_forward",
+            "              ✗ routing: not forwarding",
+            "  further on  pod/default/echo-w2/socket/tcp/8080",
+            "              ✗ socket: nobody listens on tcp 8080",
+        ]
+    );
+}
+
+#[test]
 fn what_breaks_later_is_told_and_is_no_fault_now() {
     let directory = patched("healthy.hop", remove_settings);
     assert_snapshot!(ran(command().current_dir(directory.path()).args(DIAGNOSE_PATCHED)).told());

@@ -85,6 +85,20 @@ pub(crate) enum Answer {
     },
 }
 
+impl Answer {
+    /// Do packets go the same way by another answer?
+    fn leads_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Found { route, hops, .. }, Self::Found { route: of_other, hops: other_hops, .. }) => {
+                (route, hops) == (of_other, other_hops)
+            }
+            (Self::NoWay { error, .. }, Self::NoWay { error: of_other, .. }) => error == of_other,
+            (Self::Unknown { .. }, Self::Unknown { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
 /// The routing state of one family in one network namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Fib {
@@ -96,6 +110,11 @@ pub(crate) struct Fib {
     missing_rules: Option<Reason>,
     tables: BTreeMap<u32, Table>,
     is_ipv6: bool,
+    /// The same with the kernel's own rules, where one of them is gone and no other is there.
+    ///
+    /// The kernel looks at rules of IPv6 only once one was added; deleting does not count
+    /// (`fib6_has_custom_rules`, net/ipv6/fib6_rules.c), and nothing shows whether one ever was.
+    with_default_rules: Option<Box<Self>>,
 }
 
 /// One table: for each prefix length that occurs, the routes by network.
@@ -123,8 +142,21 @@ impl Fib {
             Observed::NotCollected(reason) => (Vec::new(), Some(reason.clone())),
         };
         rules.sort_by_key(|it| it.priority);
-        let mut fib = Self { routes, rules, missing_routes, missing_rules, tables: BTreeMap::new(), is_ipv6 };
+        let mut fib = Self {
+            routes,
+            rules,
+            missing_routes,
+            missing_rules,
+            tables: BTreeMap::new(),
+            is_ipv6,
+            with_default_rules: None,
+        };
         fib.index();
+        if is_ipv6 && fib.rules.len() < 2 && fib.rules.iter().all(|it| is_default_rule(it, is_ipv6)) {
+            let default = |priority, table| RoutingRule::new(is_ipv6, priority, RuleAction::Lookup(table));
+            let rules = vec![default(0, tables::LOCAL), default(32766, tables::MAIN)];
+            fib.with_default_rules = Some(Box::new(Self { rules, ..fib.clone() }));
+        }
         fib
     }
 
@@ -193,6 +225,20 @@ impl Fib {
         if let Some(reason) = &self.missing_routes {
             return Answer::Unknown { what: "route", why: reason.to_string(), rule: None };
         }
+        let answer = self.look_up_by_rules(question, ignores_linkdown);
+        let Some(with_default_rules) = &self.with_default_rules else { return answer };
+        if answer.leads_as(&with_default_rules.look_up_by_rules(question, ignores_linkdown)) {
+            return answer;
+        }
+        let why = "whether rules were ever added here: until then the kernel does as if none were deleted";
+        Answer::Unknown { what: "rule", why: why.to_owned(), rule: None }
+    }
+
+    fn look_up_by_rules(
+        &self,
+        question: &Question<'_>,
+        ignores_linkdown: &dyn Fn(IfIndex) -> bool,
+    ) -> Answer {
         let mut skip_to = 0;
         for (at, rule) in self.rules.iter().enumerate() {
             if rule.priority < skip_to || !rule_matches(rule, question) {

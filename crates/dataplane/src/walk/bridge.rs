@@ -100,7 +100,7 @@ impl Walker<'_> {
     fn after_translation(&mut self, inside: Inside<'_>, mut frame: Frame) -> Step<Landings> {
         let Content::Ip(skb) = &frame.content else { return Ok(Vec::new()) };
         let (place, bridge) = (inside.place, inside.bridge);
-        let next = match self.route_input(place, bridge.index, skb) {
+        let next = match self.unforced(|it| it.route_input(place, bridge.index, skb)) {
             Ok(InputRoute::Forward(hop)) if hop.link == bridge.index => hop.next,
             Ok(_) => {
                 frame.destination = bridge.mac.unwrap_or(Mac::ZERO);
@@ -210,7 +210,8 @@ impl Walker<'_> {
                 closed = Some(self.port_blocks(inside, port, attribute));
                 continue;
             }
-            landings.extend(self.forward_to_port(inside, port.index, frame.clone(), None));
+            // What stops a copy for another station stops no packet on its way.
+            landings.extend(self.unforced(|it| it.forward_to_port(inside, port.index, frame.clone(), None)));
         }
         if landings.is_empty() && !is_group {
             let lost = closed.unwrap_or_else(|| self.no_station(inside, frame.destination));
@@ -271,10 +272,12 @@ impl Walker<'_> {
             return Err(self.port_blocks(inside, output, "hairpin"));
         }
         if setting.state != PortState::Forwarding {
-            return Err(self.port_blocks(inside, output, "state"));
+            let stop = self.port_blocks(inside, output, "state");
+            self.past(stop)?;
         }
         if setting.isolated && inside.port.and_then(|it| it.port.as_ref()).is_some_and(|it| it.isolated) {
-            return Err(self.port_blocks(inside, output, "isolated"));
+            let stop = self.port_blocks(inside, output, "isolated");
+            self.past(stop)?;
         }
         let hook = if inside.port.is_some() { Hook::Forward } else { Hook::Output };
         self.bridge_hook(place, hook, inside.port, Some(output), bridge, &mut frame)?;
@@ -289,7 +292,8 @@ impl Walker<'_> {
         }
         self.bridge_hook(place, Hook::Postrouting, None, Some(output), bridge, &mut frame)?;
         if frame.length() > output.mtu + 4 {
-            return Err(self.too_big(place, output, frame.length()));
+            let stop = self.too_big(place, output, frame.length());
+            self.past(stop)?;
         }
         Ok(self.send(place, port, frame))
     }
@@ -334,7 +338,8 @@ impl Walker<'_> {
         }
         let key = call_switch(skb.packet.is_ipv6());
         let element = Element::sysctl(self.place(inside.place), &key);
-        Err(self.stop(inside.place, element, BlockerKind::Switch { key, wanted: "1".to_owned() }))
+        let stop = self.stop(inside.place, element, BlockerKind::Switch { key, wanted: "1".to_owned() });
+        self.past(stop)
     }
 
     fn refuse_vlan_filtering(&mut self, inside: Inside<'_>) -> Step<()> {

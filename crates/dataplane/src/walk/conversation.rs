@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use hopwise_snapshot::{Element, IfIndex};
+use hopwise_snapshot::{Element, IPV6_MIN_MTU, IfIndex};
 
 use super::{
     Choices, Complaining, Complaint, Landing, Skb, Step, Stop, Walker,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{Network, PlaceId},
     packet::{FlowProtocol, IcmpError, Packet, TcpStep, Transport, Tuple},
-    trace::{BlockerKind, Disposition, Flow, Recipient, Rejection, Size, Stage, Trace},
+    trace::{Blocker, BlockerKind, Disposition, Flow, Recipient, Rejection, Size, Stage, Trace},
 };
 
 /// The port that the tracer's clients send from. No rule of a cluster names it.
@@ -23,9 +23,22 @@ const ECHO_ID: u16 = 4_001;
 /// Sizes of packets on the wire: a SYN, a small datagram, an echo request of `ping`.
 const SMALL: (u32, u32, u32) = (60, 60, 84);
 
+/// How a flow is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To the first that stops it; only the outcome counts.
+    Plain,
+    /// The same, and every hop is written down.
+    Recording,
+    /// On past whatever can be passed, to find all that would stop it.
+    Forced,
+}
+
 /// One walk of a flow.
 pub(crate) struct Walked {
     pub(crate) trace: Trace,
+    /// What it was forced past.
+    pub(crate) passed: BTreeSet<Blocker>,
     /// The places that had a say.
     pub(crate) visited: BTreeSet<PlaceId>,
     /// Did it go between the nodes?
@@ -35,13 +48,9 @@ pub(crate) struct Walked {
 }
 
 /// Follows a flow once, by the decisions of `choices`.
-pub(crate) fn trace_once(
-    network: &Network,
-    flow: &Flow,
-    choices: &mut Choices,
-    is_recording: bool,
-) -> Walked {
-    let mut walker = Walker::new(network, choices, is_recording);
+pub(crate) fn trace_once(network: &Network, flow: &Flow, choices: &mut Choices, mode: Mode) -> Walked {
+    let mut walker = Walker::new(network, choices, mode == Mode::Recording);
+    walker.passed = (mode == Mode::Forced).then(BTreeSet::new);
     let result = walker.converse(flow);
     let (disposition, blocker) = match result {
         Ok((by, source_seen)) => (Disposition::Delivered { by, source_seen }, None),
@@ -56,11 +65,11 @@ pub(crate) fn trace_once(
         }
     };
     let touches_underlay = walker.left_by.is_some();
-    let Walker { hops, assumptions, translations, visited, .. } = walker;
+    let Walker { hops, assumptions, translations, visited, passed, .. } = walker;
     let (probability, is_guess) = (choices.probability(), choices.has_unknown());
     let assumptions = assumptions.into_iter().collect();
     let trace = Trace { hops, disposition, blocker, translations, probability, assumptions };
-    Walked { trace, visited, touches_underlay, is_guess }
+    Walked { trace, passed: passed.unwrap_or_default(), visited, touches_underlay, is_guess }
 }
 
 type Ended = (Box<Stop>, Disposition);
@@ -70,7 +79,7 @@ impl Walker<'_> {
     fn converse(&mut self, flow: &Flow) -> Result<(Recipient, IpAddr), Ended> {
         let Some(origin) = self.network.id(&flow.from) else {
             let element = Element::place(&flow.from);
-            let blocker = crate::trace::Blocker { element, place: None, kind: BlockerKind::Unknown };
+            let blocker = Blocker { element, place: None, kind: BlockerKind::Unknown };
             let stop = Box::new(Stop { blocker, how: super::How::Unknown, complaint: None });
             return Err((stop, Disposition::Unknown));
         };
@@ -217,7 +226,7 @@ impl Walker<'_> {
         };
         self.leg = 1;
         let answer = self.answer_packet(taken, answering, flow)?;
-        self.back_and_check(origin, taken, answer, asked)?;
+        self.answer(origin, taken, answer, asked)?;
         let FlowProtocol::Tcp(_) = flow.protocol else { return Ok(()) };
         self.leg = 2;
         let data = Packet {
@@ -268,6 +277,29 @@ impl Walker<'_> {
         })
     }
 
+    /// Sends an answer back, again in fragments when the host that answers hears that it was too big.
+    fn answer(&mut self, origin: PlaceId, taken: &Taken, mut answer: Packet, asked: Tuple) -> Step<()> {
+        loop {
+            let Err(stop) = self.back_and_check(origin, taken, answer.clone(), asked) else { return Ok(()) };
+            match self.learned_length(taken, &answer, &stop) {
+                Some(length) if length < answer.length => answer.length = length,
+                _ => return Err(stop),
+            }
+        }
+    }
+
+    /// The length of the fragments in which a host sends an answer once a complaint about its size reached it
+    /// (`rt6_update_pmtu`, net/ipv6/route.c).
+    fn learned_length(&mut self, taken: &Taken, answer: &Packet, stop: &Stop) -> Option<u32> {
+        let (Taken::Local(taken), Some(complaint)) = (taken, &stop.complaint) else { return None };
+        let Complaining::Icmp(IcmpError::TooBig { mtu }) = complaint.answer else { return None };
+        if !answer.is_fragmented_by_its_host() {
+            return None;
+        }
+        self.complain(taken.place, complaint, answer.tuple())?;
+        Some(mtu.max(IPV6_MIN_MTU))
+    }
+
     /// Sends an answer back, and checks that it is the one that was waited for.
     fn back_and_check(&mut self, origin: PlaceId, taken: &Taken, answer: Packet, asked: Tuple) -> Step<()> {
         let landing = match taken {
@@ -275,7 +307,7 @@ impl Walker<'_> {
                 let text = answer.to_string();
                 self.note(taken.place, Stage::Answer, None, || text);
                 // A link-local address means nothing without its interface (RFC 4007).
-                let output = is_link_local(answer.destination).then_some(taken.link);
+                let output = super::is_link_local(answer.destination).then_some(taken.link);
                 self.send_by(taken.place, answer, None, output)?
             }
             Taken::Outside(_) => Landing::Stack(Box::new(self.answer_from_outside(answer)?)),
@@ -399,10 +431,6 @@ impl Walker<'_> {
             mark: 0,
         })
     }
-}
-
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
 }
 
 /// What a host outside answers.

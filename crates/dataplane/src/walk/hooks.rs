@@ -128,7 +128,8 @@ impl Walker<'_> {
             && count >= max
         {
             let element = Element::conntrack_max(self.place(place));
-            return Err(self.stop(place, element, BlockerKind::ConntrackFull));
+            let stop = self.stop(place, element, BlockerKind::ConntrackFull);
+            self.past(stop)?;
         }
         skb.association = Some(association);
         Ok(())
@@ -228,7 +229,7 @@ impl Walker<'_> {
             }
             None => stop,
         };
-        Err(stop)
+        self.past(stop)
     }
 
     fn is_sent_here(&self, hook: Hook, devices: Devices<'_>) -> bool {
@@ -372,7 +373,8 @@ impl Walker<'_> {
                 let drop = filter_drop(stack, entry, outcome.by, tuple, devices);
                 let element = stack.ruleset.element(outcome.by, &stack.place);
                 let element = element.unwrap_or_else(|| Element::place(&stack.place));
-                Err(self.stop(place, element, BlockerKind::Filter(drop)))
+                let stop = self.stop(place, element, BlockerKind::Filter(drop));
+                self.past(stop)
             }
             Verdict::Queue(_) | Verdict::Tproxy { .. } => {
                 Err(self.undecided(place, stack, outcome.by, "a program decides"))

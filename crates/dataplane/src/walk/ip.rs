@@ -84,7 +84,8 @@ impl Walker<'_> {
             return Ok(());
         }
         let element = Element::sysctl(self.place(place), &key);
-        Err(self.stop(place, element, BlockerKind::Switch { key, wanted: "0".to_owned() }))
+        let stop = self.stop(place, element, BlockerKind::Switch { key, wanted: "0".to_owned() });
+        self.past(stop)
     }
 
     fn forward(
@@ -103,9 +104,18 @@ impl Walker<'_> {
             return Err(stop.complaining(place, answer, &skb));
         }
         let output = self.link(place, hop.link)?;
+        // `ip6_forward`, net/ipv6/ip6_output.c: but back out by the same interface it goes, with a redirect.
+        if super::is_link_local(skb.packet.source) && output.index != link.index {
+            let element = Element::link(self.place(place), &link.name);
+            let kind = BlockerKind::Martian { link: link.name.clone(), address: skb.packet.source };
+            let stop = self.stop(place, element, kind);
+            let answer = Complaining::Icmp(IcmpError::NetUnreachable);
+            self.past(stop.complaining(place, answer, &skb))?;
+        }
         let mtu = hop.mtu.unwrap_or(output.mtu);
         if skb.packet.length > mtu && (skb.packet.dont_fragment || skb.packet.is_ipv6()) {
-            return Err(self.refuse_size(place, output, mtu, &skb));
+            let stop = self.refuse_size(place, output, mtu, &skb);
+            self.past(stop)?;
         }
         skb.packet.ttl -= 1;
         let devices =
@@ -135,7 +145,12 @@ impl Walker<'_> {
         let output = self.link(place, hop.link)?;
         let mtu = hop.mtu.unwrap_or(output.mtu);
         if skb.packet.length > mtu && skb.packet.dont_fragment && !output.is_loopback() {
-            return Err(self.too_big(place, output, skb.packet.length).refused(IcmpError::TooBig { mtu }));
+            if skb.packet.is_fragmented_by_its_host() {
+                skb.packet.length = mtu;
+                return self.ip_output(place, skb.clone(), hop, None);
+            }
+            let stop = self.too_big(place, output, skb.packet.length);
+            self.past(stop.refused(IcmpError::TooBig { mtu }))?;
         }
         self.ip_output(place, skb.clone(), hop, None)
     }
@@ -233,7 +248,8 @@ impl Walker<'_> {
         let Some(policy) = matching.first() else { return Ok(()) };
         let element = Element::xfrm_policy(self.place(place), policy.index);
         if policy.blocks {
-            return Err(self.stop(place, element, BlockerKind::Xfrm { index: policy.index }));
+            let stop = self.stop(place, element, BlockerKind::Xfrm { index: policy.index });
+            return self.past(stop);
         }
         if policy.n_templates > 0 {
             return Err(self.not_modelled(place, element, "IPsec transforms"));

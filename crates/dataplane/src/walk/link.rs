@@ -84,12 +84,14 @@ impl<'n> Walker<'n> {
         let name = &link.name;
         self.note_by(place, Stage::Send, |it| Element::link(it, name), || name.clone());
         if !link.is_up() {
-            return Err(self.link_down(place, link));
+            let stop = self.link_down(place, link);
+            self.past(stop)?;
         }
         self.netdev_hook(place, NetdevHook::Egress, link, &mut frame)?;
         self.traffic_control(place, link, Side::Egress, &frame)?;
         if !link.is_loopback() && !link.has_carrier() {
-            return Err(self.no_carrier(place, link));
+            let stop = self.no_carrier(place, link);
+            self.past(stop)?;
         }
         self.queue(place, link, &frame)?;
         if link.is_loopback() {
@@ -206,11 +208,13 @@ impl<'n> Walker<'n> {
         let name = &link.name;
         self.note_by(place, Stage::Receive, |it| Element::link(it, name), || name.clone());
         if !link.is_up() {
-            return Err(self.link_down(place, link));
+            let stop = self.link_down(place, link);
+            self.past(stop)?;
         }
         // `is_skb_forwardable`, net/core/dev.c: four bytes of grace for a VLAN tag.
         if !matches!(link.detail, LinkDetail::Vxlan(_)) && frame.length() > link.mtu + 4 {
-            return Err(self.too_big(place, link, frame.length()));
+            let stop = self.too_big(place, link, frame.length());
+            self.past(stop)?;
         }
         if let Some(xdp) = &link.xdp {
             let what = format!("XDP program {} ({})", xdp.program, xdp.mode);

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use hopwise_snapshot::{Element, IfIndex, Link, Observed, Socket, SocketProtocol, SocketState, SysctlKey};
 
-use super::{Complaining, Skb, Step, Stop, Walker};
+use super::{
+    Complaining, Skb, Step, Stop, Walker,
+    route::{InputRoute, OutputQuestion},
+};
 use crate::{
     model::PlaceId,
     packet::{IcmpError, Packet, TcpStep, Transport},
@@ -29,7 +32,7 @@ pub(super) struct TakenLocally {
     pub(super) skb: Skb,
 }
 
-impl Walker<'_> {
+impl<'n> Walker<'n> {
     /// Gives a first packet to the socket that waits for it, and says what is answered.
     pub(super) fn accept(&mut self, taken: &TakenLocally) -> Step<Transport> {
         let place = taken.place;
@@ -43,7 +46,10 @@ impl Walker<'_> {
                 })
             }
             Transport::Udp { source_port, destination_port } => {
-                self.listener(taken, SocketProtocol::Udp, destination_port)?;
+                let socket = self.listener(taken, SocketProtocol::Udp, destination_port)?;
+                if socket.is_some_and(|it| it.address.is_unspecified()) {
+                    self.refuse_another_source(taken, destination_port, source_port)?;
+                }
                 Ok(Transport::Udp { source_port: destination_port, destination_port: source_port })
             }
             Transport::EchoRequest { id } => {
@@ -68,11 +74,45 @@ impl Walker<'_> {
             return Ok(());
         }
         let element = Element::sysctl(self.place(place), &key);
-        Err(self.stop(place, element, BlockerKind::Switch { key, wanted: "0".to_owned() }))
+        let stop = self.stop(place, element, BlockerKind::Switch { key, wanted: "0".to_owned() });
+        self.past(stop)
     }
 
-    /// The socket that takes new packets of this protocol and port; if there is none, the sender is told.
-    fn listener(&mut self, taken: &TakenLocally, protocol: SocketProtocol, port: u16) -> Step<()> {
+    /// Stops where the answer of a UDP socket for any address could come from another address than was asked.
+    ///
+    /// The kernel then chooses the source by the way back, unless the program names the address that it was
+    /// asked at (`IP_PKTINFO`, ip(7)); no state of the kernel shows whether a program does.
+    fn refuse_another_source(&mut self, taken: &TakenLocally, port: u16, asking_port: u16) -> Step<()> {
+        let Packet { source, destination, .. } = taken.skb.packet;
+        let question = OutputQuestion {
+            destination: source,
+            source: None,
+            output: super::is_link_local(source).then_some(taken.link),
+            mark: 0,
+            tos: 0,
+            transport: (taken.skb.packet.protocol(), port, asking_port),
+        };
+        let chosen = match self.in_silence(|walker| walker.route_output(taken.place, &question)) {
+            Ok(InputRoute::Local { source }) => source,
+            Ok(InputRoute::Forward(hop)) => hop.source,
+            // The answer itself will meet what stops it.
+            Err(_) => None,
+        };
+        let Some(chosen) = chosen.filter(|it| *it != destination) else { return Ok(()) };
+        let element = Element::socket(self.place(taken.place), "udp", port);
+        let why = format!("an answer from {chosen}, where the program does not name {destination} itself");
+        self.assume(element.clone(), Unknown::NotModelled(why));
+        Err(self.stop(taken.place, element, BlockerKind::Unknown).unknown())
+    }
+
+    /// The socket that takes new packets of this protocol and port, where sockets are known; if there is none,
+    /// the sender is told.
+    fn listener(
+        &mut self,
+        taken: &TakenLocally,
+        protocol: SocketProtocol,
+        port: u16,
+    ) -> Step<Option<&'n Socket>> {
         let place = taken.place;
         let word = if protocol == SocketProtocol::Tcp { "tcp" } else { "udp" };
         let element = Element::socket(self.place(place), word, port);
@@ -85,7 +125,7 @@ impl Walker<'_> {
                 self.note(place, Stage::Deliver, Some(element), || {
                     format!("{word} {port}, taken to be open")
                 });
-                return Ok(());
+                return Ok(None);
             }
         };
         let link = self.link(place, taken.link)?;
@@ -101,14 +141,15 @@ impl Walker<'_> {
             self.note(place, Stage::Deliver, Some(element), || {
                 format!("{word} {port} {program}").trim_end().to_owned()
             });
-            return Ok(());
+            return Ok(Some(socket));
         }
         let answer = match protocol {
             SocketProtocol::Tcp => Complaining::Reset,
             SocketProtocol::Udp | SocketProtocol::Raw => Complaining::Icmp(IcmpError::PortUnreachable),
         };
         let stop = self.stop(place, element, BlockerKind::NobodyListens { protocol: word, port });
-        Err(stop.complaining(place, answer, &taken.skb))
+        self.past(stop.complaining(place, answer, &taken.skb))?;
+        Ok(None)
     }
 
     /// Nobody at this place waits for such an answer.

@@ -26,7 +26,7 @@ use std::{
 use hopwise_snapshot::{Element, IfIndex, Mac, Observed, Place, Reason, SysctlKey};
 
 pub(crate) use choices::{Choices, Fork};
-pub(crate) use conversation::trace_once;
+pub(crate) use conversation::{Mode, trace_once};
 
 use crate::{
     model::{Network, PlaceId, stack::Stack},
@@ -50,6 +50,8 @@ pub(crate) struct Walker<'n> {
     /// Addresses that were resolved in this trace.
     resolved: BTreeMap<Asked, Result<Station, Box<Stop>>>,
     /// Are hops written down, or only what decides?
+    /// Where the walk is forced on past whatever stops it: what that was so far.
+    passed: Option<BTreeSet<Blocker>>,
     is_recording: bool,
     hops: Vec<Hop>,
     assumptions: BTreeSet<Assumption>,
@@ -176,6 +178,7 @@ impl<'n> Walker<'n> {
         Self {
             network,
             choices,
+            passed: None,
             tracking: Tracking::default(),
             resolved: BTreeMap::new(),
             is_recording,
@@ -243,6 +246,34 @@ impl<'n> Walker<'n> {
         if self.is_recording {
             let element = element(self.network.place(place));
             self.note(place, stage, Some(element), note);
+        }
+    }
+
+    /// Does something of which nothing is written down.
+    fn in_silence<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let was_recording = std::mem::replace(&mut self.is_recording, false);
+        let outcome = self.unforced(act);
+        self.is_recording = was_recording;
+        outcome
+    }
+
+    /// Does something that ends at the first that stops it, as packets do.
+    fn unforced<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let passed = self.passed.take();
+        let outcome = act(self);
+        self.passed = passed;
+        outcome
+    }
+
+    /// Ends here, or where the walk is forced, goes on past what stops the packet. What nobody knows cannot be
+    /// passed.
+    fn past(&mut self, stop: Box<Stop>) -> Step<()> {
+        match &mut self.passed {
+            Some(passed) if !matches!(stop.how, How::Unknown | How::Looping) => {
+                passed.insert(stop.blocker);
+                Ok(())
+            }
+            _ => Err(stop),
         }
     }
 
@@ -338,4 +369,9 @@ impl Stop {
             How::Unknown => Disposition::Unknown,
         }
     }
+}
+
+/// Does this address mean nothing without its interface (RFC 4007)?
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(it) if it.is_unicast_link_local())
 }

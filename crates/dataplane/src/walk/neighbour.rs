@@ -81,15 +81,16 @@ impl Walker<'_> {
         address: IpAddr,
         source: Option<IpAddr>,
     ) -> Step<Station> {
-        let (depth, was_recording) = (self.depth, self.is_recording);
+        let depth = self.depth;
         // The packets of the question are not those of the flow: only their outcome is written down.
-        self.is_recording = false;
-        let answer = if address.is_ipv6() {
-            self.solicit(place, link, address, source)
-        } else {
-            self.ask(place, link, address, source)
-        };
-        (self.depth, self.is_recording) = (depth, was_recording);
+        let answer = self.in_silence(|it| {
+            if address.is_ipv6() {
+                it.solicit(place, link, address, source)
+            } else {
+                it.ask(place, link, address, source)
+            }
+        });
+        self.depth = depth;
         let name = &link.name;
         let text = match &answer {
             Ok(Station::Mac(mac)) => format!("{address} answers as {mac}"),

@@ -77,7 +77,8 @@ impl Walker<'_> {
                 && !is_on_loopback
                 && self.largest(place, &name, "route_localnet")?.0 == 0
             {
-                return Err(martian(self, address));
+                let stop = martian(self, address);
+                self.past(stop)?;
             }
         }
         let question = Question {
@@ -96,16 +97,17 @@ impl Walker<'_> {
         };
         match found.kind {
             RouteKind::Local | RouteKind::Broadcast => {
-                self.validate_source(place, link, &name, skb, None)?;
+                self.validate_source(place, link, &name, skb, None).or_else(|it| self.past(it))?;
                 Ok(InputRoute::Local { source: None })
             }
             RouteKind::Unicast => {
                 let forwarding = SysctlKey::of_link(false, &name, "forwarding");
                 if self.switch(place, &forwarding, 0, 1)? == 0 {
-                    return Err(self.not_forwarding(place, forwarding));
+                    let stop = self.not_forwarding(place, forwarding);
+                    self.past(stop)?;
                 }
                 let hop = found.hop(packet.destination);
-                self.validate_source(place, link, &name, skb, Some(hop.link))?;
+                self.validate_source(place, link, &name, skb, Some(hop.link)).or_else(|it| self.past(it))?;
                 Ok(InputRoute::Forward(hop))
             }
             other => {
@@ -121,7 +123,8 @@ impl Walker<'_> {
             destination: packet.destination,
             source: Some(packet.source),
             input: name,
-            output: None,
+            // A link-local address means one of the interface's own network (`rt6_need_strict`, net/ipv6/route.c).
+            output: super::is_link_local(packet.destination).then_some(link),
             output_name: None,
             mark: packet.mark,
             tos: packet.tos,
@@ -139,11 +142,9 @@ impl Walker<'_> {
                 let force = SysctlKey::of_link(true, name, "force_forwarding");
                 if self.switch(place, &all, 0, 1)? == 0 && self.switch(place, &force, 0, 0)? == 0 {
                     let element = Element::sysctl(self.place(place), &all);
-                    return Err(self.stop(
-                        place,
-                        element,
-                        BlockerKind::Switch { key: all, wanted: "1".into() },
-                    ));
+                    let kind = BlockerKind::Switch { key: all, wanted: "1".into() };
+                    let stop = self.stop(place, element, kind);
+                    self.past(stop)?;
                 }
                 Ok(InputRoute::Forward(found.hop(packet.destination)))
             }

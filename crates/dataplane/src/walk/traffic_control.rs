@@ -90,11 +90,10 @@ impl Walker<'_> {
                 }
                 TcAction::Drop => {
                     self.note(place, Stage::TrafficControl, Some(element.clone()), || format!("{action:?}"));
-                    return Err(self.stop(
-                        place,
-                        element,
-                        BlockerKind::TcFilter { link: link.name.clone(), priority },
-                    ));
+                    let kind = BlockerKind::TcFilter { link: link.name.clone(), priority };
+                    let stop = self.stop(place, element, kind);
+                    self.past(stop)?;
+                    return Ok(false);
                 }
                 TcAction::Other(what) => {
                     self.assume(element, Unknown::NotModelled(format!("tc action {what}")));
@@ -122,7 +121,8 @@ impl Walker<'_> {
         {
             let element = Element::qdisc(self.place(place), &link.name, "root");
             self.note(place, Stage::TrafficControl, Some(element.clone()), || format!("queue {}", root.kind));
-            return Err(self.stop(place, element, BlockerKind::Queue { link: link.name.clone() }));
+            let stop = self.stop(place, element, BlockerKind::Queue { link: link.name.clone() });
+            self.past(stop)?;
         }
         Ok(())
     }

@@ -154,10 +154,7 @@ impl Walker<'_> {
     fn resolve_from_outside(&mut self, place: PlaceId, link: IfIndex, address: IpAddr) -> Step<Mac> {
         let stack = self.stack(place)?;
         if let IpAddr::V6(wanted) = address {
-            let was_recording = std::mem::replace(&mut self.is_recording, false);
-            let answered = self.advertised_to_outside(place, link, wanted);
-            self.is_recording = was_recording;
-            return answered;
+            return self.in_silence(|it| it.advertised_to_outside(place, link, wanted));
         }
         let sender = stack.gateway(link).unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let question = Arp { is_reply: false, sender, sender_mac: FOREIGN_MAC, target: address };
@@ -167,10 +164,7 @@ impl Walker<'_> {
             content: Content::Arp(question),
             is_to_foreign: false,
         };
-        let was_recording = std::mem::replace(&mut self.is_recording, false);
-        let answered = self.answered_from_outside(place, link, &question, frame);
-        self.is_recording = was_recording;
-        answered
+        self.in_silence(|it| it.answered_from_outside(place, link, &question, frame))
     }
 
     /// The same for IPv6.

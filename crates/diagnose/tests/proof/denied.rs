@@ -1,7 +1,7 @@
 //! What a policy denies stays denied: a repair that opens it is no repair.
 
 use hopwise_change::Change;
-use hopwise_dataplane::{Network, contract, verify};
+use hopwise_dataplane::{Denied, Network, contract, verify};
 use hopwise_diagnose::{Kind, prove};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::{
@@ -11,7 +11,15 @@ use hopwise_snapshot::{
 use crate::{changed, diagnosis, healthy, lines};
 
 /// A policy that lets nobody in to a pod, and the rule by which its node obeys it.
-fn with_policy(mut snapshot: Snapshot) -> Snapshot {
+fn with_policy(snapshot: Snapshot) -> Snapshot {
+    let (snapshot, address) = with_policy_alone(snapshot);
+    // No policy keeps a pod from itself, by way of a Service neither.
+    let rule = format!("! -s {address}/32 -d {address}/32 -o cni0 -m conntrack --ctstate NEW -j DROP");
+    changed(snapshot, &[dropped(&rule)])
+}
+
+/// A policy that lets nobody in to a pod, which nothing obeys, and the pod's address.
+fn with_policy_alone(mut snapshot: Snapshot) -> (Snapshot, std::net::IpAddr) {
     let pods = snapshot.cluster.pods.known_mut().unwrap();
     let pod = pods.iter_mut().find(|it| it.name() == PodName::new("default", "echo-w2")).unwrap();
     pod.metadata.labels.insert("only".to_owned(), "this".to_owned());
@@ -26,7 +34,7 @@ fn with_policy(mut snapshot: Snapshot) -> Snapshot {
         },
     };
     snapshot.cluster.network_policies = Observed::Known(vec![policy]);
-    changed(snapshot, &[dropped(&format!("-d {address}/32 -o cni0 -m conntrack --ctstate NEW -j DROP"))])
+    (snapshot, address)
 }
 
 fn dropped(rule: &str) -> Change {
@@ -69,7 +77,8 @@ fn what_is_denied_is_forbidden_by_the_contract_and_stopped() {
     let contract = contract(&snapshot);
     assert!(!contract.forbidden.is_empty());
     let verification = verify(&Network::new(&snapshot), &snapshot, &contract);
-    assert!(verification.stopped.iter().all(|it| *it), "{:?}", verification.stopped);
+    let forbidden = verification.forbidden;
+    assert!(forbidden.iter().all(|it| *it == Denied::Filtered), "{forbidden:?}");
 }
 
 #[test]
@@ -101,4 +110,22 @@ fn a_rule_that_stops_more_than_its_policy_is_suspected() {
     );
     assert_eq!(finding.kind, Kind::Suspected);
     assert!(finding.proof.n_opened > 0, "{:?}", finding.proof);
+}
+
+#[test]
+fn a_rule_that_obeys_a_policy_is_not_accused() {
+    let snapshot = changed(with_policy(healthy()), &[forwarding("0")]);
+    assert_eq!(lines(&diagnosis(&snapshot, 11)), ["HW1001 proven node/w2/sysctl/net.ipv4.ip_forward"]);
+}
+
+/// A switch that stops every packet is not what denies some: turning it on opens nothing.
+#[test]
+fn what_no_rule_denies_is_not_opened_by_forwarding() {
+    let (snapshot, _) = with_policy_alone(healthy());
+    let snapshot = changed(snapshot, &[forwarding("0")]);
+    let contract = contract(&snapshot);
+    let verification = verify(&Network::new(&snapshot), &snapshot, &contract);
+    assert!(verification.forbidden.contains(&Denied::Hindered), "{:?}", verification.forbidden);
+    assert!(!verification.forbidden.contains(&Denied::Filtered), "{:?}", verification.forbidden);
+    assert_eq!(lines(&diagnosis(&snapshot, 11)), ["HW1001 proven node/w2/sysctl/net.ipv4.ip_forward"]);
 }

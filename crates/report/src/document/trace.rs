@@ -1,6 +1,6 @@
 //! `hopwise/trace/v1`.
 
-use hopwise_dataplane::{Assumption, Disposition, State, Trace, Traces};
+use hopwise_dataplane::{Assumption, Blocker, Disposition, State, Trace, Traces};
 use hopwise_snapshot::Snapshot;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -27,6 +27,8 @@ pub struct TraceDocument {
     pub state: &'static str,
     /// The elements that stop it, on any way.
     pub stopped_by: Vec<StopEntry>,
+    /// What else would stop it, once that is out of its way.
+    pub further: Vec<StopEntry>,
     /// The flow; for a name one for each question that is asked, in order.
     pub flows: Vec<TracedFlowEntry>,
     /// What the answer depends on and nobody knows.
@@ -100,7 +102,7 @@ impl Document for TraceDocument {
 impl TraceDocument {
     /// The document of a traced flow.
     pub fn new(traced: &Traced<'_>) -> Self {
-        let stops = traced.blockers.iter();
+        let stop = |it: &Blocker| StopEntry { element: it.element.to_string(), because: it.note() };
         Self {
             schema: Self::SCHEMA,
             snapshot: SnapshotName::new(traced.snapshot),
@@ -111,9 +113,8 @@ impl TraceDocument {
                 State::Broken => "broken",
                 State::Unknown => "unknown",
             },
-            stopped_by: stops
-                .map(|it| StopEntry { element: it.element.to_string(), because: it.note() })
-                .collect(),
+            stopped_by: traced.blockers.iter().map(stop).collect(),
+            further: traced.further().into_iter().map(stop).collect(),
             flows: traced.flows.iter().map(|it| TracedFlowEntry::new(it, traced.snapshot)).collect(),
             unknown: traced.assumptions.iter().map(AssumptionEntry::new).collect(),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_dataplane::{Disposition, Hop, Stage, State, Trace, Traces};
+use hopwise_dataplane::{Blocker, Disposition, Hop, Stage, State, Trace, Traces};
 
 use super::{
     Layout,
@@ -27,12 +27,8 @@ pub fn trace(traced: &Traced<'_>, layout: &Layout) -> String {
     };
     page.edges((&format!("{} → {}", traced.from, traced.to), STRONG), (word, style), RIGHT);
     let label = if traced.state == State::Unknown { "may end at" } else { "decided by" };
-    let stops: BTreeSet<(String, String)> =
-        traced.blockers.iter().map(|it| (it.element.to_string(), super::path::stop(it))).collect();
-    for (element, stop) in stops {
-        page.field(2, label, 14, &element);
-        page.line(14, &format!("✗ {stop}"));
-    }
+    stops(&mut page, label, traced.blockers.iter());
+    stops(&mut page, "further on", traced.further().into_iter());
     let n_shown = layout.n_shown(traced.assumptions.len(), N_SHOWN);
     for assumption in traced.assumptions.iter().take(n_shown) {
         page.field(2, "not known", 14, &format!("{}: {}", assumption.element, assumption.reason));
@@ -45,6 +41,16 @@ pub fn trace(traced: &Traced<'_>, layout: &Layout) -> String {
         one_flow(&mut page, flow, layout);
     }
     page.done()
+}
+
+/// What stops a flow, each once.
+fn stops<'a>(page: &mut Page, label: &str, blockers: impl Iterator<Item = &'a Blocker>) {
+    let stops: BTreeSet<(String, String)> =
+        blockers.map(|it| (it.element.to_string(), super::path::stop(it))).collect();
+    for (element, stop) in stops {
+        page.field(2, label, 14, &element);
+        page.line(14, &format!("✗ {stop}"));
+    }
 }
 
 /// The ways of a flow, the likeliest first.
