@@ -161,7 +161,7 @@ impl Container<'_> {
                 spawn_local(serve_tcp(listen_everywhere(port)?, who.as_str().into()));
             }
             self.reporter.tell(Event::Listening { program: self.program().to_owned() });
-            spawn_local(ask_oneself(guard.question()?));
+            spawn_local(ask_oneself(guard.clone()));
             serve(Dns { who, scope: Scope::Cluster { objects, forward, guard, log } }, udp, tcp).await
         })
     }

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,17 +23,17 @@ use tokio::{
 const MOST: u32 = 2;
 
 /// A question that a server asks itself. Seen again and again, it runs in a circle.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LoopGuard {
     name: Name,
-    n_seen: AtomicU32,
+    n_seen: Arc<AtomicU32>,
 }
 
 impl LoopGuard {
     /// With a question that nobody else asks: two random numbers.
     pub(crate) fn new(numbers: [u64; 2]) -> Self {
         let text = format!("{}.{}.", numbers[0], numbers[1]);
-        Self { name: Name::from_ascii(text).unwrap_or_else(|_| Name::root()), n_seen: AtomicU32::new(0) }
+        Self { name: Name::from_ascii(text).unwrap_or_else(|_| Name::root()), n_seen: Arc::default() }
     }
 
     /// Takes note of a question from `source`. Returns the words of CoreDNS's last message where it was seen too often.
@@ -49,8 +52,13 @@ impl LoopGuard {
         })
     }
 
+    /// A question without an answer was lost, and did not run in a circle: it is asked anew.
+    fn forget(&self) {
+        self.n_seen.store(0, Ordering::Relaxed);
+    }
+
     /// The question, for the server to ask itself with.
-    pub(crate) fn question(&self) -> io::Result<Vec<u8>> {
+    fn question(&self) -> io::Result<Vec<u8>> {
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(self.name.clone(), RecordType::HINFO));
@@ -58,19 +66,22 @@ impl LoopGuard {
     }
 }
 
-/// Asks the server on this machine's port 53 until there is an answer, at most for 30 s (`plugin/loop/setup.go`).
-pub(crate) async fn ask_oneself(question: Vec<u8>) {
-    for _ in 0..30 {
+/// Asks the server on this machine's port 53 until there is an answer, at most for about 30 s (`plugin/loop/setup.go`).
+pub(crate) async fn ask_oneself(guard: LoopGuard) -> io::Result<()> {
+    let question = guard.question()?;
+    for _ in 0..10 {
         let asked = async {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             socket.send_to(&question, (Ipv4Addr::LOCALHOST, 53)).await?;
             socket.recv(&mut [0; 512]).await
         };
-        if matches!(timeout(Duration::from_secs(1), asked).await, Ok(Ok(_))) {
-            return;
+        if matches!(timeout(Duration::from_secs(2), asked).await, Ok(Ok(_))) {
+            break;
         }
+        guard.forget();
         sleep(Duration::from_secs(1)).await;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -83,6 +94,9 @@ mod tests {
         let name = Name::from_ascii("4547991504243258144.3688648895315093531.").unwrap();
         let source = "[::ffff:127.0.0.1]:55953".parse().unwrap();
         assert_eq!(guard.note(&name, RecordType::A, source), None);
+        assert_eq!(guard.note(&name, RecordType::HINFO, source), None);
+        assert_eq!(guard.note(&name, RecordType::HINFO, source), None);
+        guard.clone().forget();
         assert_eq!(guard.note(&name, RecordType::HINFO, source), None);
         assert_eq!(guard.note(&name, RecordType::HINFO, source), None);
         assert_eq!(
