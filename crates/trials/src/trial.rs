@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_dataplane::{Check, Contract, Promise, contract};
+use hopwise_dataplane::{Check, Contract, Network, Promise, State, contract, verify};
 use hopwise_diagnose::{Diagnosis, Finding, Kind as FindingKind, diagnose};
 use hopwise_lab::truth::{Pair, Truth};
 use hopwise_snapshot::Snapshot;
@@ -29,7 +29,7 @@ pub struct Trial {
 pub enum Outcome {
     /// The change could not be made.
     Impossible(String),
-    /// No packet did anything else than before.
+    /// No packet did anything else than before; of several changes, none that is promised by one of them.
     NoDifference,
     /// Packets differ, but none that is promised to arrive.
     NothingPromised {
@@ -74,18 +74,46 @@ fn on_lab(
     seed: u64,
 ) -> Result<Option<Trial>, LaboratoryError> {
     let healthy = laboratory.snapshot(lab)?;
-    let before = laboratory.truth(lab)?;
+    let mut before = (healthy.clone(), laboratory.truth(lab)?);
     let Some(faults) = choose(&healthy, kinds, seed) else { return Ok(None) };
-    for fault in &faults {
+    let unmeasured = |outcome| Trial { faults: faults.clone(), outcome, comparison: Comparison::default() };
+    for (at, fault) in faults.iter().enumerate() {
         if let Err(error) = laboratory.exec(lab, &fault.member(), &fault.command) {
-            let outcome = Outcome::Impossible(error.to_string());
-            return Ok(Some(Trial { faults, outcome, comparison: Comparison::default() }));
+            return Ok(Some(unmeasured(Outcome::Impossible(error.to_string()))));
+        }
+        settle(laboratory, lab, &healthy)?;
+        // Of several changes each must break something of its own.
+        if at + 1 < faults.len() {
+            let after = (laboratory.snapshot(lab)?, laboratory.truth(lab)?);
+            if !breaks_more(&before, &after) {
+                return Ok(Some(unmeasured(Outcome::NoDifference)));
+            }
+            before = after;
         }
     }
-    settle(laboratory, lab, &healthy)?;
-    let (snapshot, after, comparison) = measured(laboratory, lab)?;
-    let outcome = judge(&snapshot, &faults, &before, &after);
+    let (snapshot, truth, comparison) = measured(laboratory, lab)?;
+    let after = (snapshot, truth);
+    if faults.len() > 1 && !breaks_more(&before, &after) {
+        return Ok(Some(unmeasured(Outcome::NoDifference)));
+    }
+    let outcome = judge(&after.0, &faults, &before.1, &after.1);
     Ok(Some(Trial { faults, outcome, comparison }))
+}
+
+/// Is something promised broken by the last change that was whole after those before it?
+///
+/// A Service gives each attempt to another endpoint, by chance: that one comes through and a later one does not says
+/// nothing where some endpoints were out of reach before. There the tracer is asked.
+fn breaks_more(before: &(Snapshot, Truth), after: &(Snapshot, Truth)) -> bool {
+    let promised = contract(&before.0);
+    let is_one_attempt = |it: &&Pair| it.attempts.is_empty();
+    let mut pairs = differing(&before.1, &after.1).into_iter().filter(is_one_attempt);
+    if pairs.any(|it| is_promised(&before.0, &promised, it)) {
+        return true;
+    }
+    let states = |snapshot: &Snapshot| verify(&Network::new(snapshot), snapshot, &promised).results;
+    let mut both = states(&before.0).into_iter().zip(states(&after.0));
+    both.any(|(then, now)| (then.state, now.state) == (State::Kept, State::Broken))
 }
 
 /// What Hopwise reads of a lab, what packets do in it, and how the tracer compares.
