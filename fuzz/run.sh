@@ -39,6 +39,7 @@ seed kubelet_config "$samples"/*/*/kubelet-config.yaml
 seed kubectl "$samples"/*/api/*.json
 seed samples "$samples"/*/n1/*.json "$samples"/*/n1/*.txt
 seed hop "$snapshots"/*.hop
+seed page ../crates/diagnose/src/causes/*/*.md
 for name in seeds/*; do
     mkdir -p "corpus/${name#seeds/}"
     cp "$name"/* "corpus/${name#seeds/}/"

@@ -8,6 +8,7 @@ mod filters;
 mod model;
 mod names;
 mod netlink;
+mod pages;
 mod snapshots;
 
 pub use configuration::{
@@ -18,13 +19,14 @@ pub use filters::{arptables, ipset, iptables, nft, ruleset};
 pub use model::model;
 pub use names::{element, endpoint, fault};
 pub use netlink::netlink;
+pub use pages::page;
 pub use snapshots::{hop, hop_document, kubectl, redact, samples};
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 24] = [
+pub const TARGETS: [(&str, Target); 25] = [
     ("arptables", arptables),
     ("cni", cni),
     ("corefile", corefile),
@@ -43,6 +45,7 @@ pub const TARGETS: [(&str, Target); 24] = [
     ("model", model),
     ("netlink", netlink),
     ("nft", nft),
+    ("page", page),
     ("redact", redact),
     ("resolv_conf", resolv_conf),
     ("ruleset", ruleset),
