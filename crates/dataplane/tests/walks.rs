@@ -119,3 +119,15 @@ fn an_echo_reply_is_cut_by_the_host_that_learns_of_a_small_mtu() {
     assert_eq!(of_size("client-w1", "echo-w2"), State::Kept);
     assert_eq!(of_size("client-w2", "echo-w1"), State::Broken);
 }
+
+#[test]
+fn a_packet_out_of_a_tunnel_keeps_the_mark_of_its_wrapping() {
+    let lines = [
+        "w2: iptables-append mangle PREROUTING -i eth0 -j MARK --set-xmark 0x77/0xffffffff",
+        "w2: rule-add pref 90 fwmark 0x77/0xffffffff blackhole",
+    ];
+    let traces = traced("vxlan", &lines, "client-w1", "echo-w2", FlowProtocol::Icmp);
+    assert_eq!(elements(&traces).0, ["node/w2/rule/90"]);
+    let traces = traced("vxlan", &lines[..1], "client-w1", "echo-w2", FlowProtocol::Icmp);
+    assert_eq!(traces.state(), State::Kept);
+}

@@ -30,6 +30,15 @@ struct Remote {
     element: Element,
 }
 
+/// Who takes the wrapping off, and what goes on with the packet.
+struct Unwrapped {
+    place: PlaceId,
+    device: IfIndex,
+    /// The mark that rules gave the wrapping on arrival (`skb_scrub_packet`, net/core/skbuff.c: in one namespace it
+    /// stays).
+    mark: u32,
+}
+
 impl Walker<'_> {
     /// Sends a frame through a tunnel.
     #[expect(clippy::needless_pass_by_value, reason = "the frame goes into the tunnel, and is nobody's then")]
@@ -111,11 +120,13 @@ impl Walker<'_> {
         let taken = self.carry(place, link, vxlan, remote, &frame);
         self.depth -= 1;
         match taken {
-            Ok(Some((there, device))) => {
+            Ok(Some(Unwrapped { place: there, device, mark })) => {
                 let frame = match frame.content {
-                    // The wrapped packet keeps the mark that the wrapping had on arrival; it is zero unless a
-                    // rule at the other end set one.
-                    Content::Ip(skb) => Frame { content: Content::Ip(skb.scrubbed()), ..frame },
+                    Content::Ip(skb) => {
+                        let mut skb = skb.scrubbed();
+                        skb.packet.mark = mark;
+                        Frame { content: Content::Ip(skb), ..frame }
+                    }
                     Content::Arp(_) => frame,
                 };
                 self.receive(there, device, frame)
@@ -125,7 +136,7 @@ impl Walker<'_> {
         }
     }
 
-    /// Takes the wrapping to the other end; the place and tunnel device that unwrap it.
+    /// Takes the wrapping to the other end.
     fn carry(
         &mut self,
         place: PlaceId,
@@ -133,7 +144,7 @@ impl Walker<'_> {
         vxlan: &Vxlan,
         remote: &Remote,
         frame: &Frame,
-    ) -> Step<Option<(PlaceId, IfIndex)>> {
+    ) -> Step<Option<Unwrapped>> {
         let overhead: u32 = if remote.address.is_ipv6() { 70 } else { 50 };
         let mark = match &frame.content {
             Content::Ip(skb) => skb.packet.mark,
@@ -180,7 +191,7 @@ impl Walker<'_> {
         self.unwrap_at(landing, remote)
     }
 
-    fn unwrap_at(&mut self, landing: Landing, remote: &Remote) -> Step<Option<(PlaceId, IfIndex)>> {
+    fn unwrap_at(&mut self, landing: Landing, remote: &Remote) -> Step<Option<Unwrapped>> {
         let taken = match self.deliver(landing)? {
             Taken::Local(taken) => taken,
             Taken::Outside(_) => return Ok(None),
@@ -196,7 +207,8 @@ impl Walker<'_> {
                 |it| Element::link(it, &device.name),
                 || device.name.clone(),
             );
-            return Ok(Some((there, device.index)));
+            let mark = taken.skb.packet.mark;
+            return Ok(Some(Unwrapped { place: there, device: device.index, mark }));
         }
         let kind = BlockerKind::NoTunnelDevice { vni, port };
         if stack.has_vxlan_socket(port, is_ipv6) {
