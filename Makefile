@@ -5,10 +5,11 @@
 
 RUST := script/rust
 CARGO := $(RUST) cargo
-# How many random inputs `make fuzz` tries on each property.
-FUZZ_CASES ?= 20000
+# How long `make fuzz` tries each parser, in seconds, and how many random inputs `make properties` tries on each.
+FUZZ_SECONDS ?= 60
+CASES ?= 20000
 
-.PHONY: help demo build test test-plain test-kernel test-lab fmt fmt-check clippy bench fuzz clean
+.PHONY: help demo build test test-plain test-kernel test-lab fmt fmt-check clippy bench properties fuzz clean
 
 help:
 	@echo 'make demo         build Hopwise and watch it find two faults in a throw-away cluster'
@@ -19,8 +20,9 @@ help:
 	@echo 'make test-lab     tests in clusters made of network namespaces'
 	@echo 'make fmt          format the sources; fmt-check says what is not formatted'
 	@echo 'make clippy       lint the sources; a warning is an error'
-	@echo 'make bench        how long a diagnosis of the committed snapshots takes'
-	@echo 'make fuzz         every property test with $(FUZZ_CASES) random inputs (FUZZ_CASES=N)'
+	@echo 'make bench        how long a diagnosis of the committed snapshots takes, and its parts'
+	@echo 'make properties   every property test with $(CASES) random inputs (CASES=N)'
+	@echo 'make fuzz         every parser for $(FUZZ_SECONDS) s on inputs that reach new code (FUZZ_SECONDS=N)'
 	@echo 'make clean        remove what was built'
 
 demo:
@@ -57,9 +59,13 @@ clippy:
 
 bench: build
 	@$(RUST) script/bench
+	@$(CARGO) bench --locked --package hopwise-netfilter --package hopwise-dataplane --package hopwise-diagnose
+
+properties:
+	@PROPTEST_CASES=$(CASES) $(CARGO) test --release --locked --workspace --lib
 
 fuzz:
-	@PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --release --locked --workspace --lib
+	@$(RUST) fuzz/run.sh $(FUZZ_SECONDS)
 
 clean:
 	@$(CARGO) clean

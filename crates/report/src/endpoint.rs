@@ -125,8 +125,10 @@ fn split_port(text: &str) -> Result<(&str, Option<u16>), String> {
     if name.contains(':') && !name.ends_with(']') {
         return Ok((text, None));
     }
-    match port.parse() {
-        Ok(port) if port > 0 && !name.is_empty() => Ok((name, Some(port))),
+    // Rust reads `+80` as a number too.
+    let digits = Some(port).filter(|it| it.bytes().all(|it| it.is_ascii_digit()));
+    match digits.and_then(|it| it.parse().ok()) {
+        Some(port) if port > 0 && !name.is_empty() => Ok((name, Some(port))),
         _ => Err(format!("`{port}` is no port, 1 to 65535")),
     }
 }
@@ -229,6 +231,7 @@ mod tests {
         assert_eq!(wrong("pod/a/b/c/d"), "`d` is one part too many");
         assert_eq!(wrong("pod/a/b:99999"), "`99999` is no port, 1 to 65535");
         assert_eq!(wrong("pod/a/b:0"), "`0` is no port, 1 to 65535");
+        assert_eq!(wrong("1.0.0.1:+80"), "`+80` is no port, 1 to 65535");
         assert_eq!(wrong("pod/a/b:80/sctp"), "`sctp` is no protocol that can be asked for");
         assert_eq!(wrong("pod/a/b:80/icmp"), "ICMP has no ports");
         assert_eq!(wrong("pod/a/b/tcp"), "a port is missing before the protocol");
