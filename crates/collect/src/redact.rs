@@ -33,13 +33,26 @@ const SECRET_NAMES: [&str; 16] = [
 const HARMLESS_ENDS: [&str; 10] =
     ["file", "path", "dir", "directory", "ttl", "name", "ref", "type", "flags", "seconds"];
 
+/// How often a text is looked at again after something was cut.
+const MOST_ROUNDS: usize = 8;
+
 /// The text without its secrets, and how many were cut.
+///
+/// What is cut can make what stands around it look like a secret: the text is looked at until nothing is left to cut. Of a
+/// text with which that does not end nothing is kept.
 pub fn text(text: &str) -> (String, u32) {
     let mut n = 0;
-    let text = private_keys(text, &mut n);
-    let text = named_values(&text, &mut n);
-    let text = loose_values(&text, &mut n);
-    (text, n)
+    let mut text = text.to_owned();
+    for _ in 0..MOST_ROUNDS {
+        let kept = private_keys(&text, &mut n);
+        let kept = named_values(&kept, &mut n);
+        let kept = loose_values(&kept, &mut n);
+        if kept == text {
+            return (text, n);
+        }
+        text = kept;
+    }
+    (MARK.to_owned(), n.max(1))
 }
 
 /// The same for bytes that need not be UTF-8. All bytes that are kept stay as they are.
@@ -57,12 +70,11 @@ pub fn bytes(bytes: &[u8]) -> (Vec<u8>, u32) {
 /// Cuts what stands between the marks of a PEM private key. A key without an end goes to the end of the text.
 fn private_keys(text: &str, n: &mut u32) -> String {
     let mut kept = String::with_capacity(text.len());
-    let mut in_key = false;
+    let (mut in_key, mut is_counted) = (false, false);
     for line in text.split_inclusive('\n') {
         let is_mark = |mark: &str| line.contains(mark) && line.contains("PRIVATE KEY-----");
         if is_mark("-----BEGIN ") && !is_mark("-----END ") && !in_key {
-            in_key = true;
-            *n += 1;
+            (in_key, is_counted) = (true, false);
             kept.push_str(line);
             let indent = &line[..line.len() - line.trim_start().len()];
             kept.push_str(indent);
@@ -73,6 +85,8 @@ fn private_keys(text: &str, n: &mut u32) -> String {
             kept.push_str(line);
         } else if in_key {
             // Cut before already, or cut now.
+            *n += u32::from(!is_counted && line.trim() != MARK);
+            is_counted |= line.trim() != MARK;
         } else {
             kept.push_str(&keys_in_one_line(line, n));
         }
@@ -388,6 +402,15 @@ mod tests {
     fn check(before: &str, after: &str, n: u32) {
         assert_eq!(text(before), (after.to_owned(), n), "{before}");
         assert_eq!(text(after).0, after, "cutting again changed it");
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_only_once_something_is_cut_is_cut_too() {
+        let before =
+            b"{\"pass\"eyJhbGci-----BEGIN Ii.SflK\"}\0--cpive=acb https://u--JhbGciO\xb4\0\0END RSA \
+                       PRIVATE KEY-----\0";
+        let (once, _) = bytes(before);
+        assert_eq!(bytes(&once), (once.clone(), 0), "{}", String::from_utf8_lossy(&once));
     }
 
     #[test]
