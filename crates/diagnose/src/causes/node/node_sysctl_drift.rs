@@ -1,10 +1,12 @@
 //! `HW1005`: files and runtime disagree, so that the next boot breaks what works now.
 
-use hopwise_repair::{Action, OWNED_SYSCTL_FILE, Repair, boot};
+use std::collections::BTreeSet;
+
+use hopwise_repair::{Action, OWNED_SYSCTL_FILE, boot};
 use hopwise_snapshot::{Element, Node, NodeName, Observed, Place, SysctlKey};
 
 use crate::{
-    case::Case,
+    case::{Case, listed},
     cause::{Cause, Code, Evidence, Suspects},
 };
 
@@ -20,26 +22,41 @@ pub(super) static CAUSE: Cause = Cause {
     detect,
 };
 
+/// Switches that one piece of a node's files decides against, or no longer decides.
+struct Drift {
+    element: Element,
+    since: Option<String>,
+    /// Each with what the files say.
+    keys: Vec<(SysctlKey, String)>,
+}
+
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     for (name, node) in case.nodes().filter(|(name, _)| case.hosts_pods(name)) {
         let Observed::Known(own) = boot::boot(node) else { continue };
+        let place = Place::Node(name.clone());
+        let mut drifts: Vec<Drift> = Vec::new();
         for key in NEEDED.map(SysctlKey::from_dotted) {
             if runtime(node, &key).as_deref() != Some("1") {
                 continue;
             }
-            match own.decides(&key) {
+            let (element, since, observed) = match own.decides(&key) {
                 Some(line) if line.value == "0" => {
-                    let element = Element::file_line(&Place::Node(name.clone()), &line.path, line.line);
-                    let observed = format!("{key} = 0 by {}:{}", line.path, line.line);
-                    report(case, suspects, name, &key, element, observed, None);
+                    let element = Element::file_line(&place, &line.path, line.line);
+                    (element, None, format!("{key} = 0 by {}:{}", line.path, line.line))
                 }
                 None if let Some(path) = usual_file(case, name, &key) => {
-                    let element = Element::file(&Place::Node(name.clone()), &path);
-                    let since = Some(format!("{path} says it on the other nodes, and not on {name}"));
-                    report(case, suspects, name, &key, element, format!("no file sets {key}"), since);
+                    let since = format!("{path} says it on the other nodes, and not on {name}");
+                    (Element::file(&place, &path), Some(since), format!("no file sets {key}"))
                 }
-                _ => {}
+                _ => continue,
+            };
+            match drifts.iter_mut().find(|it| it.element == element) {
+                Some(same) => same.keys.push((key, observed)),
+                None => drifts.push(Drift { element, since, keys: vec![(key, observed)] }),
             }
+        }
+        for drift in drifts {
+            report(case, suspects, name, drift);
         }
     }
 }
@@ -63,33 +80,27 @@ fn usual_file(case: &Case<'_>, name: &NodeName, key: &SysctlKey) -> Option<Strin
     others.into_iter().collect::<Option<Vec<_>>>()?.into_iter().next()
 }
 
-fn report(
-    case: &Case<'_>,
-    suspects: &mut Suspects,
-    name: &NodeName,
-    key: &SysctlKey,
-    element: Element,
-    observed: String,
-    since: Option<String>,
-) {
+fn report(case: &Case<'_>, suspects: &mut Suspects, name: &NodeName, drift: Drift) {
     let place = Place::Node(name.clone());
-    let evidence = Evidence {
-        element: element.clone(),
-        observed,
-        expected: format!("{key} = 1"),
-        source: "sysctl.d".to_owned(),
-    };
-    let action = Action::sysctl(&place, key, "1", case.snapshot);
-    let overruled = action.persist.as_ref().and_then(|it| it.overruled_by.as_ref());
-    let unless = overruled.map_or_else(
-        || format!("{OWNED_SYSCTL_FILE} says otherwise"),
-        |line| format!("{line} is changed, which is read behind {OWNED_SYSCTL_FILE}"),
-    );
-    suspects
-        .report(&CAUSE, element)
-        .says(format!("Node {name} has {key} = 1 now, and will not have it after the next boot."))
-        .because([evidence])
-        .since(since)
-        .repaired_by(Repair::one(action))
-        .later(format!("the next boot of {name} sets {key} to 0 unless {unless}"));
+    let suspect = suspects.report(&CAUSE, drift.element.clone());
+    let keys: Vec<String> = drift.keys.iter().map(|(key, _)| key.to_string()).collect();
+    let mut unless = BTreeSet::new();
+    for (key, observed) in drift.keys {
+        let action = Action::sysctl(&place, &key, "1", case.snapshot);
+        let overruled = action.persist.as_ref().and_then(|it| it.overruled_by.as_ref());
+        unless.insert(overruled.map_or_else(
+            || format!("{OWNED_SYSCTL_FILE} says otherwise"),
+            |line| format!("{line} is changed, which is read behind {OWNED_SYSCTL_FILE}"),
+        ));
+        let element = drift.element.clone();
+        let expected = format!("{key} = 1");
+        suspect.because([Evidence { element, observed, expected, source: "sysctl.d".to_owned() }]);
+        suspect.repair.actions.push(action);
+    }
+    let unless: Vec<String> = unless.into_iter().collect();
+    let (all, them) = (listed(&keys), if keys.len() == 1 { "it" } else { "them" });
+    suspect
+        .says(format!("Node {name} has {all} = 1 now, and will not have {them} after the next boot."))
+        .since(drift.since)
+        .later(format!("the next boot of {name} sets {all} to 0 unless {}", listed(&unless)));
 }
