@@ -48,6 +48,9 @@ impl Ruleset {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
+            if line.chars().any(|it| it.is_control() && it != '\t') {
+                return Err(error("no control characters"));
+            }
             if let Some(name) = line.strip_prefix('*') {
                 if table.is_some() {
                     return Err(error("`COMMIT` before the next table"));
@@ -73,7 +76,7 @@ impl Ruleset {
                 .map(str::to_owned)
                 .ok_or_else(|| error("a rule as `-A CHAIN …`"))?;
             let (chain, rule) = rule.split_once(char::is_whitespace).unwrap_or((&rule, ""));
-            table.entry(chain.to_owned()).or_default().rules.push(rule.to_owned());
+            table.entry(chain.to_owned()).or_default().rules.push(rule.trim_start().to_owned());
         }
         // A text that was cut must not pass for one that lacks rules.
         if table.is_some() {
@@ -326,11 +329,14 @@ COMMIT
         let error = Ruleset::parse("*filter\n:INPUT ACCEPT\ntable inet x {\n").unwrap_err();
         assert_eq!(error.to_string(), "line 3: expected a rule as `-A CHAIN …`, found `table inet x {`");
         assert_eq!(Ruleset::parse("-A INPUT -j DROP").unwrap_err().expected, "a table as `*filter`");
+        let error = Ruleset::parse("*filter\n-A INPUT -m comment --comment \"a\0b\"\nCOMMIT\n").unwrap_err();
+        assert_eq!((error.line, error.expected), (2, "no control characters"));
+        assert_eq!(Ruleset::parse("*nat\n-A A\r-j B\nCOMMIT\n").unwrap_err().line, 2);
     }
 
     #[test]
     fn a_chains_name_ends_at_any_blank() {
-        let ruleset = Ruleset::parse("*nat\n-A A\r-j B\n-A A\t-j C\nCOMMIT\n").unwrap();
+        let ruleset = Ruleset::parse("*nat\n-A A \t-j B\n-A A\t-j C\nCOMMIT\n").unwrap();
         assert_eq!(ruleset.chain("nat", "A").unwrap().rules, ["-j B", "-j C"]);
         assert_eq!(Ruleset::parse(&ruleset.to_string()).unwrap(), ruleset);
     }
