@@ -72,8 +72,23 @@ impl Change {
             Self::Sysctl { key, value, .. } => kernel::set_sysctl(net, key, value),
             Self::LinkMaster { link, master, .. } => kernel::set_master(net, link, master.as_deref())?,
             Self::LinkMtu { link, mtu, .. } => ports::set_mtu(net, link, *mtu)?,
-            Self::LinkMac { link, mac, .. } => link_mut(net, link)?.mac = Some(*mac),
-            Self::LinkArp { link, on, .. } => link_mut(net, link)?.flags.set(LinkFlags::NOARP, !on),
+            Self::LinkMac { link, mac, .. } => {
+                let link = link_mut(net, link)?;
+                let is_other = link.mac.replace(*mac) != Some(*mac);
+                let index = link.index;
+                if is_other {
+                    kernel::forget_neighbours(net, index);
+                }
+            }
+            Self::LinkArp { link, on, .. } => {
+                let link = link_mut(net, link)?;
+                let is_other = link.flags.contains(LinkFlags::NOARP) == *on;
+                link.flags.set(LinkFlags::NOARP, !on);
+                let index = link.index;
+                if is_other {
+                    kernel::forget_neighbours(net, index);
+                }
+            }
             Self::AddressAdded { link, address, .. } => {
                 net.link(link)?;
                 kernel::add_address(net, link, *address);

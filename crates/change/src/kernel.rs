@@ -171,6 +171,14 @@ fn update_port(links: &mut [Link], port: usize, master: IfIndex) {
     if is_up { if has_carrier { "UP" } else { "DOWN" } } else { "DOWN" }.clone_into(&mut bridge.operstate);
 }
 
+/// Forgets all neighbours of an interface, those that were set too (`neigh_changeaddr`, net/core/neighbour.c): so it is
+/// when its Ethernet address changes, or whether it resolves addresses.
+pub(crate) fn forget_neighbours(net: &mut NetNs, index: IfIndex) {
+    if let Some(neighbours) = net.neighbours.known_mut() {
+        neighbours.retain(|it| it.link != index);
+    }
+}
+
 /// What goes when an interface is switched off: IPv4 routes over it but for the local ones
 /// (`fib_sync_down_dev`), and all of its IPv6 (`addrconf_ifdown`).
 fn drop_routes(net: &mut NetNs, name: &str) {
@@ -182,9 +190,7 @@ fn drop_routes(net: &mut NetNs, name: &str) {
             !(goes && !route.next_hops.is_empty() && route.next_hops.iter().all(uses))
         });
     }
-    if let Some(neighbours) = net.neighbours.known_mut() {
-        neighbours.retain(|it| it.link != index);
-    }
+    forget_neighbours(net, index);
     drop_ipv6(net, index);
 }
 

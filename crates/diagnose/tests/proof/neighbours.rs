@@ -3,7 +3,7 @@
 use hopwise_change::Change;
 use hopwise_diagnose::{Kind, prove};
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{Place, Snapshot, SysctlKey};
+use hopwise_snapshot::{Neighbour, NeighbourState, Place, Snapshot, SysctlKey};
 
 use crate::{changed, diagnosis, has_route, healthy, line, lines};
 
@@ -159,4 +159,25 @@ fn port_of(snapshot: &Snapshot, node: &str, namespace: &str, pod: &str) -> Strin
         net.namespaces.known().unwrap().iter().find(|(_, it)| **it == Place::pod(namespace, pod)).unwrap();
     let link = net.links.known().unwrap().iter().find(|it| it.lower_nsid == Some(*number)).unwrap();
     link.name.clone()
+}
+
+/// Without ARP a kernel takes every neighbour to have the interface's own Ethernet address, and forgets that when ARP is
+/// switched on.
+#[test]
+fn an_interface_without_arp_is_named_also_after_packets_went_out() {
+    let place = Place::node("w1");
+    let off = Change::LinkArp { place: place.clone(), link: "eth0".to_owned(), on: false };
+    let mut snapshot = changed(healthy(), &[off]);
+    let net = snapshot.net_mut(&place).unwrap();
+    let link = net.link("eth0").unwrap().clone();
+    let others = ["192.168.50.1", "192.168.50.11", "192.168.50.13"].map(|it| Neighbour {
+        link: link.index,
+        address: it.parse().unwrap(),
+        mac: link.mac,
+        state: NeighbourState::NoArp,
+        proxy: false,
+    });
+    net.neighbours.known_mut().unwrap().extend(others);
+    let diagnosis = diagnosis(&snapshot, 11);
+    assert_eq!(lines(&diagnosis), ["HW9004 proven node/w1/link/eth0/arp"]);
 }
