@@ -177,15 +177,22 @@ fn strangers(intent: &Intent<'_>, place: &Place, net: &NetNs, found: &mut Vec<De
     }
 }
 
-/// Does the address belong to another place, or to a Service? kube-proxy in mode IPVS holds those of Services on an
-/// interface of its own.
+/// Does the address belong to another place, to the pods' range of another node, or to a Service? kube-proxy in mode IPVS
+/// holds those of Services on an interface of its own.
 fn is_foreign(intent: &Intent<'_>, place: &Place, link: &str, address: IpAddr) -> bool {
     if address.is_loopback() {
         return false;
     }
     let services = intent.snapshot.cluster.services.known().into_iter().flatten();
     let is_services = services.flat_map(Service::cluster_ips).any(|it| it == address);
-    let is_others = owner_of(intent, address).is_some_and(|it| it != *place);
+    let is_others = match owner_of(intent, address) {
+        Some(owner) => owner != *place,
+        None => {
+            let mut all_nodes = intent.snapshot.cluster.nodes.known().into_iter().flatten();
+            let owner = all_nodes.find(|it| it.pod_cidrs().iter().any(|range| range.contains(&address)));
+            owner.is_some_and(|it| Some(it.name()) != intent.snapshot.node_of(place))
+        }
+    };
     is_others || (is_services && link != "kube-ipvs0" && link != "nodelocaldns")
 }
 
