@@ -5,7 +5,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::process::CommandExt,
+        unix::process::{CommandExt, ExitStatusExt},
     },
     path::Path,
     process::Command,
@@ -304,20 +304,22 @@ pub fn terminate(pid: u32) -> io::Result<()> {
 /// Runs a command to its end, and hands on to it what others send to this process: `SIGINT`, `SIGTERM`, `SIGHUP`,
 /// `SIGQUIT`, `SIGUSR1` and `SIGUSR2`.
 ///
-/// What the terminal sends reaches the command by itself. To be called while the process has a single thread.
+/// What the terminal sends reaches the command by itself. The signals stay blocked in the calling thread, and others are to
+/// be blocked too: a signal goes to any thread that takes it.
 pub fn run_in_foreground(command: &mut Command) -> io::Result<End> {
     const HANDED_ON: [Signal; 6] =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
-    let mut mask = SigSet::from_iter(HANDED_ON);
-    mask.add(Signal::SIGCHLD);
+    let mask = SigSet::from_iter(HANDED_ON);
     mask.thread_block()?;
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)?;
-    let child = command.spawn()?.id();
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let mut child = command.spawn()?;
+    // Nobody else waits for this child: it is there until it is waited for.
+    let process = pidfd(child.id())?.ok_or(io::ErrorKind::NotFound)?;
     loop {
-        while let Some((pid, end)) = reap_if_any()? {
-            if pid == child {
-                return Ok(end);
-            }
+        if poll(&[process.as_fd(), signals.as_fd()], None)?.contains(&0) {
+            let status = child.wait()?;
+            let killed = || End::Killed(status.signal().unwrap_or_default());
+            return Ok(status.code().map_or_else(killed, End::Exited));
         }
         let Some(signal) = signals.read_signal()? else { continue };
         // 6.18: a signal by kill(2) or sigqueue(3) has a code of at most 0, one of the kernel's own is above
@@ -326,7 +328,7 @@ pub fn run_in_foreground(command: &mut Command) -> io::Result<End> {
             && let Some(known) = HANDED_ON.into_iter().find(|it| *it as u32 == signal.ssi_signo)
         {
             // It may have ended by itself meanwhile.
-            let _ = nix::sys::signal::kill(Pid::from_raw(child.cast_signed()), known);
+            let _ = nix::sys::signal::kill(Pid::from_raw(child.id().cast_signed()), known);
         }
     }
 }
@@ -338,17 +340,22 @@ fn reap_if_any() -> io::Result<Option<(u32, End)>> {
     }
 }
 
-/// Waits until the process `pid` has ended, whosever child it is. One that is not there has ended.
-pub fn wait_for_end(pid: u32, deadline: Instant) -> io::Result<()> {
+/// A descriptor of a process, which can be read once the process has ended; none if there is no such process.
+fn pidfd(pid: u32) -> io::Result<Option<OwnedFd>> {
     // SAFETY: takes two numbers, returns a new descriptor or -1.
     let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if opened < 0 {
         let error = io::Error::last_os_error();
-        return if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) };
+        return if error.raw_os_error() == Some(libc::ESRCH) { Ok(None) } else { Err(error) };
     }
     let descriptor = i32::try_from(opened).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made it, and nobody else has it.
-    let process = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) }))
+}
+
+/// Waits until the process `pid` has ended, whosever child it is. One that is not there has ended.
+pub fn wait_for_end(pid: u32, deadline: Instant) -> io::Result<()> {
+    let Some(process) = pidfd(pid)? else { return Ok(()) };
     if poll(&[process.as_fd()], Some(deadline))?.is_empty() {
         return Err(io::ErrorKind::TimedOut.into());
     }
