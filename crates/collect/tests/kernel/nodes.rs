@@ -134,17 +134,23 @@ impl Processes {
         processes
     }
 
-    /// Waits until everything runs.
+    /// Waits until everything runs and sleeps.
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let children = self.shell().map(Self::child_of);
-            let name = children
-                .flatten()
-                .map(|it| fs::read_to_string(format!("/proc/{it}/comm")).unwrap_or_default());
-            if name.as_deref().map(str::trim) == Some("echo server)") {
-                return;
-            }
+        let is_asleep = |pid: u32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|it| it.starts_with(" S"))
+        };
+        let is_server = |pid: u32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.trim() == "echo server)"
+        };
+        let is_ready = || {
+            let shell = self.shell()?;
+            let server = Self::child_of(shell)?;
+            (is_asleep(shell) && is_asleep(server) && is_server(server)).then_some(())
+        };
+        while is_ready().is_none() {
             assert!(Instant::now() < deadline, "the programs did not start");
         }
     }
