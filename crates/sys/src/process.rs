@@ -304,8 +304,8 @@ pub fn terminate(pid: u32) -> io::Result<()> {
 /// Runs a command to its end, and hands on to it what others send to this process: `SIGINT`, `SIGTERM`, `SIGHUP`,
 /// `SIGQUIT`, `SIGUSR1` and `SIGUSR2`.
 ///
-/// What the terminal sends reaches the command by itself. The signals stay blocked in the calling thread, and others are to
-/// be blocked too: a signal goes to any thread that takes it.
+/// What the terminal sends reaches the command by itself. The signals stay blocked in the calling thread. To be called while
+/// the process has a single thread: what is sent to the process goes to any thread that does not block it.
 pub fn run_in_foreground(command: &mut Command) -> io::Result<End> {
     const HANDED_ON: [Signal; 6] =
         [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
