@@ -1,6 +1,9 @@
 //! Controllers and CoreDNS, as they behave when things change.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -59,20 +62,41 @@ fn pod(labs: &Labs, name: &str) -> Value {
     pods.into_iter().find(|it| it["metadata"]["name"] == name).unwrap()
 }
 
-/// Is the pod ready, by its object and by all slices that name it?
-fn is_ready(labs: &Labs, name: &str) -> bool {
+/// Whether the pod is ready: by its object first, then by every endpoint of a slice that names it.
+fn readiness(labs: &Labs, name: &str) -> Vec<bool> {
     let object = pod(labs, name);
     let condition =
         object["status"]["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Ready").unwrap();
-    let by_object = condition["status"] == "True";
+    let mut all = vec![condition["status"] == "True"];
     for slice in labs.objects("demo", "endpointslices") {
         for endpoint in slice["endpoints"].as_array().unwrap() {
             if endpoint["targetRef"]["name"] == name {
-                assert_eq!(endpoint["conditions"]["ready"], by_object, "{endpoint}");
+                all.push(endpoint["conditions"]["ready"] == true);
             }
         }
     }
-    by_object
+    all
+}
+
+/// Is the pod ready, by its object and by all slices that name it? For a lab in which nothing happens meanwhile.
+fn is_ready(labs: &Labs, name: &str) -> bool {
+    let all = readiness(labs, name);
+    assert!(all.iter().all(|it| *it == all[0]), "{name}: the object, then its endpoints: {all:?}");
+    all[0]
+}
+
+/// Waits until something is so that the lab does by itself: its watchers follow one after the other.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < limit, "not within 60 s: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until the pod's object and all slices that name it say that it is ready, or that it is not.
+fn wait_until_ready(labs: &Labs, name: &str, ready: bool) {
+    wait_until(&format!("{name} ready: {ready}"), || readiness(labs, name).iter().all(|it| *it == ready));
 }
 
 #[test]
@@ -110,12 +134,7 @@ fn coredns_that_asks_itself_ends_with_the_words_of_its_plugin() {
     // As on a node with systemd-resolved, whose stub is not in the pod.
     labs.ok(&["inject", "demo", "w1: write /etc/resolv.conf \"nameserver 127.0.0.53\""]);
     labs.ok(&["sync", "demo", "pod/kube-system/coredns-a"]);
-    let mut waited = 0;
-    while is_ready(&labs, "coredns-a") {
-        waited += 1;
-        assert!(waited < 200, "the loop was not noticed");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_ready(&labs, "coredns-a", false);
     let log =
         labs.exec("demo", "w1", &["sh", "-c", "cat /var/log/pods/kube-system_coredns-a_*/coredns/0.log"]);
     assert!(log.contains("[FATAL] plugin/loop: Loop (127.0.0.1:"), "{log}");
@@ -148,23 +167,16 @@ fn a_container_that_is_killed_comes_back() {
     let labs = Labs::new(plain_user());
     labs.ok(&["up", "demo", "--nodes", "1"]);
     labs.exec("demo", "pod/default/echo-cp", &["pkill", "-KILL", "echo"]);
-    let mut waited = 0;
-    while is_ready(&labs, "echo-cp") {
-        waited += 1;
-        assert!(waited < 200, "the end of the container was not noticed");
-        thread::sleep(Duration::from_millis(20));
-    }
-    let rules = labs.exec("demo", "cp", &["iptables-nft-save", "-t", "nat"]);
-    let address = pod(&labs, "echo-cp")["status"]["podIP"].as_str().unwrap().to_owned();
-    assert!(
-        !rules.contains(&format!("{address}:8080")),
-        "kube-proxy gives nobody to a pod that is not ready"
-    );
-    while !is_ready(&labs, "echo-cp") {
-        waited += 1;
-        assert!(waited < 1000, "the container was not started again");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until_ready(&labs, "echo-cp", false);
+    let backend = format!("{}:8080", pod(&labs, "echo-cp")["status"]["podIP"].as_str().unwrap());
+    // kubelet leaves it ended for 10 s.
+    wait_until("kube-proxy gives nobody to a pod that is not ready", || {
+        !labs.exec("demo", "cp", &["iptables-nft-save", "-t", "nat"]).contains(&backend)
+    });
+    wait_until_ready(&labs, "echo-cp", true);
+    wait_until("kube-proxy gives clients to the pod again", || {
+        labs.exec("demo", "cp", &["iptables-nft-save", "-t", "nat"]).contains(&backend)
+    });
     assert_eq!(pod(&labs, "echo-cp")["status"]["containerStatuses"][0]["restartCount"], 1);
     assert_eq!(lost(&labs.truth("demo", &[])), Vec::<String>::new());
 }
@@ -176,13 +188,8 @@ fn a_pod_whose_sandbox_is_killed_is_made_anew() {
     let before = labs.members("demo");
     let kill_one = "kill -KILL $(ps -eo pid,comm | awk '$2 == \"pause\" {last = $1} END {print last}')";
     labs.exec("demo", "cp", &["sh", "-c", kill_one]);
-    let mut waited = 0;
     // `lab list` shows the new number when the pod is whole again.
-    while labs.members("demo") == before {
-        waited += 1;
-        assert!(waited < 200, "kubelet did not make the sandbox anew");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("kubelet made the sandbox anew", || labs.members("demo") != before);
     let changed: Vec<Value> = labs
         .members("demo")
         .into_iter()
