@@ -26,5 +26,5 @@ pub use trace::{
     Assumption, Blocker, BlockerKind, Disposition, FilterDrop, Flow, Hop, Recipient, Rejection, Size, Stage,
     Trace, Translation, Unknown,
 };
-pub use tracer::{Expectation, State, Traces, trace};
+pub use tracer::{Expectation, State, Traces, all_blockers, trace};
 pub use verify::{Denied, Verification, Verified, check, verify};

@@ -49,7 +49,7 @@ pub fn trace(network: &Network, flow: &Flow) -> Traces {
 ///
 /// What packets cannot be imagined past ends the search on that way: a missing route, a station that is not there,
 /// anything unknown.
-pub(crate) fn all_blockers(network: &Network, flow: &Flow) -> BTreeSet<Blocker> {
+pub fn all_blockers(network: &Network, flow: &Flow) -> BTreeSet<Blocker> {
     let forced = follow(network, flow, Mode::Forced);
     let last = forced.traces.into_iter().filter_map(|it| it.blocker);
     forced.further.into_iter().chain(last).collect()

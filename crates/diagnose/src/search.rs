@@ -1,5 +1,7 @@
 //! The search: which suspects explain what is broken, fewest and likeliest first, and the proof of each.
 
+mod behind;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_change::Change;
@@ -106,6 +108,8 @@ fn proof(without: &Verification, with: &Verification) -> (Proof, BTreeSet<usize>
 struct Chosen {
     suspect: Suspect,
     changes: Vec<Change>,
+    /// The promises that it would break next, if something that no repair removes did not break them before.
+    behind: BTreeSet<usize>,
 }
 
 impl Chosen {
@@ -114,12 +118,17 @@ impl Chosen {
         self.changes.iter().flat_map(|it| it.inverse(snapshot)).collect()
     }
 
+    fn new(suspect: Suspect) -> Self {
+        Self { changes: suspect.repair.changes(), suspect, behind: BTreeSet::new() }
+    }
+
     /// Takes what another was chosen for as a consequence of this one.
     fn join(&mut self, consequence: Self) {
         self.suspect.also(consequence.suspect.elements);
         self.suspect.because(consequence.suspect.evidence);
         self.suspect.repair.actions.extend(consequence.suspect.repair.actions);
         self.changes.extend(consequence.changes);
+        self.behind.extend(consequence.behind);
     }
 }
 
@@ -150,7 +159,7 @@ impl Search<'_> {
         let mut first_seen: BTreeSet<Element> = BTreeSet::new();
         for round in 0..MOST_SUSPECTS {
             let classes = classes(&self.world.verification);
-            let suspects = self.suspects(&classes);
+            let suspects = self.suspects(&classes, &BTreeSet::new());
             if round == 0 {
                 self.latent.extend(suspects.iter().filter(|it| it.later.is_some()).cloned());
                 self.opaque.extend(suspects.iter().filter(|it| it.is_opaque).cloned());
@@ -165,6 +174,7 @@ impl Search<'_> {
             self.choose(best, &first_seen);
         }
         self.prune();
+        self.look_behind();
         self.join_consequences();
         self.adopt_roots();
     }
@@ -238,7 +248,7 @@ impl Search<'_> {
                 self.tried.push(root);
                 continue;
             }
-            let mut adopted = Chosen { suspect: root, changes };
+            let mut adopted = Chosen::new(root);
             for it in consequences.into_iter().rev() {
                 adopted.join(self.chosen.remove(it));
             }
@@ -252,8 +262,12 @@ impl Search<'_> {
         taken_back == broken && chosen.taken_back(&self.world.snapshot) != broken
     }
 
-    /// What the causes suspect in the world as it is now.
-    fn suspects(&self, classes: &BTreeMap<Vec<Element>, Vec<usize>>) -> Vec<Suspect> {
+    /// What the causes suspect in the world as it is now, where besides what stops its flows something stands behind.
+    fn suspects(
+        &self,
+        classes: &BTreeMap<Vec<Element>, Vec<usize>>,
+        behind: &BTreeSet<Blocker>,
+    ) -> Vec<Suspect> {
         let snapshot = &self.world.snapshot;
         let deviations = deviations(snapshot);
         let mut blockers: BTreeMap<Blocker, usize> = BTreeMap::new();
@@ -261,6 +275,9 @@ impl Search<'_> {
             for blocker in &self.world.verification.results[at].blockers {
                 *blockers.entry(blocker.clone()).or_default() += 1;
             }
+        }
+        for blocker in behind {
+            blockers.entry(blocker.clone()).or_default();
         }
         let mut hops = self.hops(classes);
         // A rule that keeps neighbours from finding each other is on no packet's own way.
@@ -349,20 +366,19 @@ impl Search<'_> {
 
     /// Takes a suspect: its repair is made in the search's world.
     fn choose(&mut self, candidate: Candidate, first_seen: &BTreeSet<Element>) {
-        let suspect = candidate.suspect;
-        let changes = suspect.repair.changes();
-        if self.world.make(&changes).is_err() {
-            self.tried.push(suspect);
+        let chosen = Chosen::new(candidate.suspect);
+        if self.world.make(&chosen.changes).is_err() {
+            self.tried.push(chosen.suspect);
             return;
         }
         // What shows only when another repair is made is that one's consequence, where it is of the same link.
-        let is_consequence = !first_seen.contains(&suspect.elements[0]);
-        let root = self.chosen.iter_mut().rev().find(|it| is_of_one_link(&it.suspect, &suspect));
+        let is_consequence = !first_seen.contains(&chosen.suspect.elements[0]);
+        let root = self.chosen.iter_mut().rev().find(|it| is_of_one_link(&it.suspect, &chosen.suspect));
         if let (true, Some(root)) = (is_consequence, root) {
-            root.join(Chosen { suspect, changes });
+            root.join(chosen);
             return;
         }
-        self.chosen.push(Chosen { suspect, changes });
+        self.chosen.push(chosen);
     }
 
     /// Drops chosen suspects without which nothing is broken that is whole with them.
@@ -390,7 +406,7 @@ impl Search<'_> {
     /// What is to be said: what was chosen, with its proof; what is left; what will break later.
     fn findings(mut self, violations: &[Violation]) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for at in 0..self.chosen.len() {
+        for at in (0..self.chosen.len()).filter(|it| self.chosen[*it].behind.is_empty()) {
             let changes = self.changes_without(at);
             let without = if changes.is_empty() {
                 self.base.verification.clone()
@@ -405,6 +421,7 @@ impl Search<'_> {
         findings.extend(self.left_over(violations));
         findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
+        findings.extend(self.found_behind(violations));
         look_alikes::rule_out(&mut findings, &self.tried);
         let named: Vec<Element> = findings.iter().flat_map(|it| it.elements.clone()).collect();
         for suspect in self.latent {
@@ -440,7 +457,7 @@ impl Search<'_> {
     fn left_over(&self, violations: &[Violation]) -> Vec<Finding> {
         let mut by_blocker: BTreeMap<&Blocker, BTreeSet<usize>> = BTreeMap::new();
         for at in self.world.verification.broken() {
-            if let Some(blocker) = self.world.verification.results[at].blockers.first() {
+            for blocker in &self.world.verification.results[at].blockers {
                 by_blocker.entry(blocker).or_default().insert(at);
             }
         }

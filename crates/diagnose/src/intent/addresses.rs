@@ -185,13 +185,12 @@ fn is_foreign(intent: &Intent<'_>, place: &Place, link: &str, address: IpAddr) -
     }
     let services = intent.snapshot.cluster.services.known().into_iter().flatten();
     let is_services = services.flat_map(Service::cluster_ips).any(|it| it == address);
-    let is_others = match owner_of(intent, address) {
-        Some(owner) => owner != *place,
-        None => {
-            let mut all_nodes = intent.snapshot.cluster.nodes.known().into_iter().flatten();
-            let owner = all_nodes.find(|it| it.pod_cidrs().iter().any(|range| range.contains(&address)));
-            owner.is_some_and(|it| Some(it.name()) != intent.snapshot.node_of(place))
-        }
+    let is_others = if let Some(owner) = owner_of(intent, address) {
+        owner != *place
+    } else {
+        let mut all_nodes = intent.snapshot.cluster.nodes.known().into_iter().flatten();
+        let owner = all_nodes.find(|it| it.pod_cidrs().iter().any(|range| range.contains(&address)));
+        owner.is_some_and(|it| Some(it.name()) != intent.snapshot.node_of(place))
     };
     is_others || (is_services && link != "kube-ipvs0" && link != "nodelocaldns")
 }

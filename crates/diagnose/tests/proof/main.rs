@@ -4,6 +4,7 @@
 //! With optimisation every fact is taken away and every promise looked at; without, a sample, so that it stays quick.
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without fails it")]
 
+mod behind;
 mod denied;
 mod missing;
 mod neighbours;

@@ -148,7 +148,7 @@ fn proof(finding: &Finding) -> String {
         return "nothing breaks now, so that there is nothing to try the repair on".to_owned();
     }
     if let Some(reason) = not_tried {
-        return format!("the repair was not tried: {reason}");
+        return format!("not proven on the model: {reason}");
     }
     let arrive = match n_healed {
         0 => "no flow more arrives".to_owned(),

@@ -1,0 +1,67 @@
+//! What stands behind something that no repair of the model removes is found as well.
+
+use hopwise_change::Change;
+use hopwise_diagnose::{Diagnosis, Kind};
+use hopwise_snapshot::{Observed, Place, Snapshot, SysctlKey};
+
+use crate::{changed, diagnosis, healthy, lines};
+
+/// Node w2 remembers as many connections as it may: to raise that is for the machine that it runs on.
+fn full(mut snapshot: Snapshot) -> Snapshot {
+    let net = snapshot.net_mut(&Place::node("w2")).unwrap();
+    net.conntrack.count = Observed::Known(*net.conntrack.max.known().unwrap());
+    snapshot
+}
+
+fn not_forwarding() -> Change {
+    let key = SysctlKey::from_dotted("net.ipv4.ip_forward");
+    Change::Sysctl { place: Place::node("w2"), key, value: "0".to_owned() }
+}
+
+fn dropped() -> Change {
+    Change::IptablesInserted {
+        place: Place::node("w2"),
+        tool: "iptables-nft".to_owned(),
+        table: "filter".to_owned(),
+        chain: "FORWARD".to_owned(),
+        position: 1,
+        rule: "-o cni0 -j DROP".to_owned(),
+    }
+}
+
+const FULL: &str = "HW9009 suspected node/w2/conntrack/max";
+
+fn found(snapshot: &Snapshot) -> (Diagnosis, Vec<String>) {
+    let diagnosis = diagnosis(snapshot, 11);
+    let lines = lines(&diagnosis);
+    (diagnosis, lines)
+}
+
+#[test]
+fn a_full_table_alone_is_one_finding() {
+    let (_, lines) = found(&full(healthy()));
+    assert_eq!(lines, [FULL]);
+}
+
+#[test]
+fn one_fault_behind_a_full_table_is_named_after_it() {
+    let (diagnosis, lines) = found(&changed(full(healthy()), &[not_forwarding()]));
+    assert_eq!(lines, [FULL, "HW1001 suspected node/w2/sysctl/net.ipv4.ip_forward"]);
+    let [first, behind] = &diagnosis.findings[..] else { unreachable!() };
+    assert!(behind.n_flows > 0 && behind.n_flows <= first.n_flows, "{} {}", behind.n_flows, first.n_flows);
+    assert_eq!(behind.repair.actions[0].run, ["sysctl -w net.ipv4.ip_forward=1"]);
+    assert_eq!(behind.kind, Kind::Suspected, "packets do not get there, so that nothing is proven");
+}
+
+#[test]
+fn two_faults_behind_a_full_table_are_named_after_it() {
+    let (_, lines) = found(&changed(full(healthy()), &[not_forwarding(), dropped()]));
+    assert_eq!(
+        lines,
+        [
+            FULL,
+            "HW1001 suspected node/w2/sysctl/net.ipv4.ip_forward",
+            "HW9001 suspected node/w2/iptables-nft/filter/FORWARD/1",
+        ]
+    );
+}
