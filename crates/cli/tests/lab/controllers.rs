@@ -87,7 +87,7 @@ fn is_ready(labs: &Labs, name: &str) -> bool {
 
 /// Waits until something is so that the lab does by itself: its watchers follow one after the other.
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_mins(1);
     while !is_so() {
         assert!(Instant::now() < limit, "not within 60 s: {what}");
         thread::sleep(Duration::from_millis(20));
