@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     output::{Format, complain},
     program::Program,
-    source::Source,
+    source::{Probing, Source},
 };
 
 /// Write a snapshot to a file, for other machines and for later.
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct Collect {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    probing: Probing,
     /// The file to write; `-` is standard output
     #[arg(short = 'o', long = "output-file", value_name = "FILE")]
     file: PathBuf,
@@ -28,7 +30,7 @@ impl Collect {
     }
 
     fn write(&self, program: Program) -> Result<ExitCode, Failure> {
-        let read = self.source.read()?;
+        let read = self.source.read_and_probe(self.probing)?;
         let bytes = hop::write(&read.snapshot);
         let path = self.file.display().to_string();
         let failed = |source| Failure::Write { path: path.clone(), source };

@@ -49,7 +49,7 @@ impl Diagnose {
 
     fn answer(&self, program: Program) -> Result<ExitCode, Failure> {
         let ignored = self.ignore.iter().map(|it| cause(it)).collect::<Result<Vec<_>, _>>()?;
-        let read = self.source.read()?;
+        let read = self.source.read_and_probe(self.probing)?;
         let snapshot = &read.snapshot;
         let start = Instant::now();
         let asked = self.from.clone().zip(self.to.clone()).map(|(from, to)| Asked { from, to });

@@ -10,6 +10,7 @@ mod failure;
 mod lab;
 mod matrix;
 mod output;
+mod probe;
 mod program;
 mod progress;
 mod source;
@@ -40,6 +41,8 @@ enum Command {
     Diagnose(diagnose::Diagnose),
     Trace(trace::TraceCommand),
     Matrix(matrix::MatrixCommand),
+    #[command(subcommand)]
+    Probe(probe::Probe),
     Collect(collect::Collect),
     Diff(diff::DiffCommand),
     Explain(causes::Explain),
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Diagnose(it) => it.run(program),
         Command::Trace(it) => it.run(program),
         Command::Matrix(it) => it.run(program),
+        Command::Probe(it) => probe::run(&it),
         Command::Collect(it) => it.run(program),
         Command::Diff(it) => it.run(),
         Command::Explain(it) => it.run(program),

@@ -12,7 +12,7 @@ use crate::{
     output::{Shown, complain},
     program::Program,
     progress::{Step, proved},
-    source::{Probing, Source},
+    source::Source,
     verdict::Ending,
 };
 
@@ -21,8 +21,6 @@ use crate::{
 pub(crate) struct MatrixCommand {
     #[command(flatten)]
     source: Source,
-    #[command(flatten)]
-    probing: Probing,
     #[command(flatten)]
     ending: Ending,
     #[command(flatten)]

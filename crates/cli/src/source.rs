@@ -1,6 +1,7 @@
 //! Where the state comes from.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -8,11 +9,16 @@ use std::{
 
 use clap::Args;
 use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
+use hopwise_diagnose::probes;
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
-use hopwise_snapshot::{Cluster, NodeName, Observed, Place, Snapshot, hop};
+use hopwise_report::document::ErrorDocument;
+use hopwise_snapshot::{Cluster, NodeName, Observed, Place, Probe, Snapshot, hop};
 use hopwise_sys::NetNs;
 
-use crate::progress::{Step, seconds};
+use crate::{
+    output::complain,
+    progress::{Step, seconds},
+};
 
 /// The options that name a source. They are the same on every command.
 #[derive(Debug, Args)]
@@ -26,23 +32,24 @@ pub(crate) struct Source {
 }
 
 /// The option that says which packets are sent.
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Probing {
-    /// Which packets to send; `none` only reads
-    #[arg(long, value_name = "MODE", default_value = "none", value_parser = probe_mode)]
-    probe: Unprobed,
+    /// Which packets to send: the few that a diagnosis needs, or none. A snapshot file gets none
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    probe: ProbeMode,
 }
 
-/// No packets are sent.
-#[derive(Clone, Copy, Debug)]
-struct Unprobed;
-
-fn probe_mode(word: &str) -> Result<Unprobed, String> {
-    match word {
-        "none" => Ok(Unprobed),
-        _ => Err(format!("this version sends no packets: expected `none`, found `{word}`")),
-    }
+/// Which packets are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ProbeMode {
+    /// The few that a diagnosis needs
+    Auto,
+    /// None: everything is only read
+    None,
 }
+
+/// How often a snapshot is looked at for what else is worth sending.
+const MOST_ROUNDS: usize = 4;
 
 /// Why a source could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +57,9 @@ pub(crate) enum SourceFailure {
     /// No source was named.
     #[error("no source: expected a lab as --lab NAME, or a snapshot as --snapshot FILE")]
     NoSource,
+    /// Packets were to be sent, and the source is no cluster.
+    #[error("a snapshot file sends no packets: expected a lab as --lab NAME")]
+    NotLive,
     /// The lab.
     #[error("failed to read lab `{name}`")]
     Lab { name: String, source: LabError },
@@ -96,6 +106,8 @@ impl SourceFailure {
 pub(crate) struct Read {
     pub(crate) snapshot: Snapshot,
     took: Duration,
+    /// How many probes were sent, and how long that took.
+    probed: Option<(usize, Duration)>,
 }
 
 impl fmt::Display for Read {
@@ -104,7 +116,43 @@ impl fmt::Display for Read {
         let n_pods = self.snapshot.pods.values().filter(|it| matches!(it, Observed::Known(_))).count();
         let n_nodes = self.snapshot.nodes.values().filter(|it| matches!(it, Observed::Known(_))).count();
         let took = seconds(self.took);
-        write!(f, "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}")
+        write!(f, "read {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}")?;
+        match self.probed {
+            Some((n_probes, took)) => {
+                let probes = if n_probes == 1 { "probe" } else { "probes" };
+                write!(f, "; sent {n_probes} {probes} in {}", seconds(took))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Read {
+    /// Sends packets as long as some are worth sending. What could not be sent is said, and nothing is concluded from it.
+    fn probe(&mut self, sites: &BTreeMap<Place, NetNs>, wanted: impl Fn(&Snapshot) -> Vec<Probe>) {
+        let start = Instant::now();
+        let step = Step::new("sending probes");
+        let mut n_probes = 0;
+        for _ in 0..MOST_ROUNDS {
+            let probes = wanted(&self.snapshot);
+            let n_before = self.snapshot.observations.len();
+            n_probes += probes.len();
+            step.says(format!("sending {} probes", probes.len()));
+            for observed in hopwise_probe::observe(sites, &probes) {
+                match observed {
+                    Ok(seen) => self.snapshot.observations.extend(seen),
+                    Err(error) => {
+                        let said = ErrorDocument::new(&error);
+                        let said: Vec<String> = [vec![said.message], said.causes].concat();
+                        complain(&format!("a probe could not be sent: {}", said.join(": ")));
+                    }
+                }
+            }
+            if self.snapshot.observations.len() == n_before {
+                break;
+            }
+        }
+        self.probed = Some((n_probes, start.elapsed()));
     }
 }
 
@@ -126,13 +174,41 @@ impl Source {
     /// Reads the source. Must be called before any thread is started: a lab of a plain user lies in a user
     /// namespace, and only a process with one thread can enter that.
     pub(crate) fn read(&self) -> Result<Read, SourceFailure> {
+        self.read_with(ProbeMode::None, probes)
+    }
+
+    /// The same, and sends packets from the places that were read: those that the option asks for.
+    pub(crate) fn read_and_probe(&self, probing: Probing) -> Result<Read, SourceFailure> {
+        self.read_with(probing.probe, probes)
+    }
+
+    /// Reads the source, and asks once between each two nodes.
+    pub(crate) fn read_and_ask(&self) -> Result<Read, SourceFailure> {
+        let is_live = self.lab.is_some();
+        if self.is_named() && !is_live {
+            return Err(SourceFailure::NotLive);
+        }
+        self.read_with(ProbeMode::Auto, |snapshot| {
+            if snapshot.observations.is_empty() { probes(snapshot) } else { Vec::new() }
+        })
+    }
+
+    fn read_with(
+        &self,
+        mode: ProbeMode,
+        wanted: impl Fn(&Snapshot) -> Vec<Probe>,
+    ) -> Result<Read, SourceFailure> {
         let start = Instant::now();
-        let snapshot = match (&self.lab, &self.snapshot) {
+        let (snapshot, sites) = match (&self.lab, &self.snapshot) {
             (Some(name), _) => from_lab(name)?,
-            (None, Some(path)) => read_file(path)?,
+            (None, Some(path)) => (read_file(path)?, BTreeMap::new()),
             (None, None) => return Err(SourceFailure::NoSource),
         };
-        Ok(Read { snapshot, took: start.elapsed() })
+        let mut read = Read { snapshot, took: start.elapsed(), probed: None };
+        if mode == ProbeMode::Auto && !sites.is_empty() {
+            read.probe(&sites, wanted);
+        }
+        Ok(read)
     }
 }
 
@@ -149,7 +225,8 @@ pub(crate) fn read_file(path: &Path) -> Result<Snapshot, SourceFailure> {
     hop::read(&bytes).map_err(|source| SourceFailure::Hop { path: text, source })
 }
 
-fn from_lab(name: &LabName) -> Result<Snapshot, SourceFailure> {
+/// Reads a lab, and opens the network namespaces of its nodes and pods.
+fn from_lab(name: &LabName) -> Result<(Snapshot, BTreeMap<Place, NetNs>), SourceFailure> {
     let of_lab = |source| SourceFailure::Lab { name: name.to_string(), source };
     let lab = Lab::open(name).map_err(of_lab)?;
     lab.enter_user_namespace().map_err(of_lab)?;
@@ -163,7 +240,10 @@ fn from_lab(name: &LabName) -> Result<Snapshot, SourceFailure> {
         step.says(format!("read {} of {}: {}", it.n_done, it.n_places, it.place));
     };
     hopwise_collect::collect(&nodes, &Limits::default(), &progress).add_to(&mut snapshot);
-    Ok(snapshot)
+    let members = lab.members().iter();
+    let sites = members.filter_map(|it| Some((it.place.clone()?, open(it))));
+    let sites = sites.map(|(place, netns)| Ok((place, netns?))).collect::<Result<_, SourceFailure>>()?;
+    Ok((snapshot, sites))
 }
 
 /// The objects that the lab keeps in place of an API server.

@@ -19,7 +19,10 @@ mod verify;
 mod walk;
 
 pub use contract::{Check, Contract, Promise, PromiseKind, contract};
-pub use model::Network;
+pub use model::{
+    Network,
+    losses::{Loss, Lost, losses},
+};
 pub use names::{Resolution, resolve};
 pub use packet::{FlowProtocol, IcmpError, Tuple};
 pub use trace::{

@@ -2,10 +2,13 @@
 
 use std::{fmt, net::IpAddr};
 
-use hopwise_snapshot::{Element, Mac, Place, Reason, SysctlKey};
+use hopwise_snapshot::{Element, Mac, NodeName, Place, Reason, SysctlKey};
 use ipnet::IpNet;
 
-use crate::packet::{FlowProtocol, IcmpError, Tuple};
+use crate::{
+    model::losses::Lost,
+    packet::{FlowProtocol, IcmpError, Tuple},
+};
 
 /// A flow to be traced: a first packet, its answer, and for TCP a round of data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -473,6 +476,15 @@ pub enum BlockerKind {
     },
     /// The connection tracking table is full.
     ConntrackFull,
+    /// Packets showed that it gets lost between two nodes.
+    Lost {
+        /// The sender.
+        from: NodeName,
+        /// The recipient.
+        to: NodeName,
+        /// Which packets get lost.
+        what: Lost,
+    },
     /// The time to live ran out.
     TimeToLive,
     /// It cannot be told what happens here.
@@ -549,6 +561,7 @@ impl Blocker {
             BlockerKind::NoNameServer { path } => format!("{path} names no name server"),
             BlockerKind::NameNotFound { name } => format!("no server knows {name}"),
             BlockerKind::ConntrackFull => "the connection tracking table is full".to_owned(),
+            BlockerKind::Lost { from, to, what } => format!("{what} from {from} to {to} gets lost"),
             BlockerKind::TimeToLive => "the time to live ran out".to_owned(),
             BlockerKind::Unknown => "cannot be told".to_owned(),
         }

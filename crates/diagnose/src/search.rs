@@ -15,7 +15,7 @@ use hopwise_snapshot::{Element, Snapshot};
 use crate::{
     case::Case,
     cause::{Suspect, Suspects},
-    causes,
+    causes, crossed,
     finding::{Diagnosis, Finding, Kind, Proof, Violation},
     hypothesis::World,
     intent::deviations,
@@ -48,6 +48,7 @@ fn diagnose_contract(snapshot: &Snapshot, network: Network, contract: &Contract)
     let verification = verify(&network, snapshot, contract);
     let base = World { snapshot: snapshot.clone(), network, contract, verification };
     let violations = violations(&base);
+    let disagreements = crossed::disagreements(snapshot, &base.network);
     let (n_broken, unknown) = (base.verification.broken().count(), seen::unknown(&base.verification));
     let mut search = Search {
         world: base.clone(),
@@ -58,10 +59,13 @@ fn diagnose_contract(snapshot: &Snapshot, network: Network, contract: &Contract)
         opaque: Vec::new(),
     };
     search.run();
+    let mut findings = search.findings(&violations);
+    let at = findings.iter().position(|it| it.kind == Kind::Latent).unwrap_or(findings.len());
+    findings.splice(at..at, disagreements.into_iter().map(disagreement));
     Diagnosis {
         n_promised: contract.promises.len(),
         n_broken,
-        findings: search.findings(&violations),
+        findings,
         unknown,
         not_seen: seen::not_seen(snapshot),
         violations,
@@ -421,7 +425,8 @@ impl Search<'_> {
         findings.extend(self.left_over(violations));
         findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
-        findings.extend(self.found_behind(violations));
+        let named = findings.iter().flat_map(|it| it.elements.clone()).collect();
+        findings.extend(self.found_behind(&named, violations));
         look_alikes::rule_out(&mut findings, &self.tried);
         let named: Vec<Element> = findings.iter().flat_map(|it| it.elements.clone()).collect();
         for suspect in self.latent {
@@ -461,20 +466,35 @@ impl Search<'_> {
                 by_blocker.entry(blocker).or_default().insert(at);
             }
         }
-        let mut findings: Vec<Finding> = Vec::new();
+        let mut by_elements: BTreeMap<Vec<Element>, (Suspect, Kind, BTreeSet<usize>)> = BTreeMap::new();
         for (blocker, promises) in by_blocker {
             let told = self.tried.iter().find(|it| it.elements.iter().any(|e| e.covers(&blocker.element)));
             let suspect = told.cloned().unwrap_or_else(|| causes::fallback(blocker));
-            if let Some(same) = findings.iter_mut().find(|it| it.elements == suspect.elements) {
-                same.n_flows += promises.len();
-                continue;
-            }
-            let not_tried = Some("the model cannot try its repair".to_owned());
-            let proof = Proof { not_tried, ..Proof::default() };
-            findings.push(finding(suspect, Kind::Suspected, proof, &promises, violations));
+            let is_seen = matches!(blocker.kind, BlockerKind::Lost { .. });
+            let kind = if is_seen { Kind::Located } else { Kind::Suspected };
+            let told =
+                by_elements.entry(suspect.elements.clone()).or_insert((suspect, kind, BTreeSet::new()));
+            told.2.extend(promises);
         }
-        findings
+        let told = by_elements.into_values().map(|(suspect, kind, promises)| {
+            let why = match kind {
+                Kind::Located => {
+                    "no node's state shows it: packets were watched where they leave and where they arrive"
+                }
+                _ => "the model cannot try its repair",
+            };
+            let proof = Proof { not_tried: Some(why.to_owned()), ..Proof::default() };
+            finding(suspect, kind, proof, &promises, violations)
+        });
+        told.collect()
     }
+}
+
+/// A finding for packets and a model that disagree.
+fn disagreement(suspect: Suspect) -> Finding {
+    let not_tried = Some("packets do otherwise than the model says".to_owned());
+    let proof = Proof { not_tried, ..Proof::default() };
+    Finding { n_flows: 1, ..finding(suspect, Kind::Suspected, proof, &BTreeSet::new(), &[]) }
 }
 
 fn finding(

@@ -6,8 +6,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::document::{
-    CausesDocument, DiagnosisDocument, DiffDocument, Document, ErrorDocument, MatrixDocument, TraceDocument,
-    VersionDocument,
+    CausesDocument, DiagnosisDocument, DiffDocument, Document, ErrorDocument, MatrixDocument, MeshDocument,
+    TraceDocument, VersionDocument,
 };
 
 /// The schema of every document (JSON Schema 2020-12), by the document's name: `hopwise/diagnosis/v1`.
@@ -18,6 +18,7 @@ pub fn schemas() -> BTreeMap<&'static str, Value> {
         schema::<DiffDocument>(),
         schema::<ErrorDocument>(),
         schema::<MatrixDocument>(),
+        schema::<MeshDocument>(),
         schema::<TraceDocument>(),
         schema::<VersionDocument>(),
     ])

@@ -20,6 +20,7 @@ mod mac;
 mod name;
 mod neighbour;
 mod netns;
+mod observation;
 mod observed;
 mod route;
 mod snapshot;
@@ -49,6 +50,7 @@ pub use neighbour::{FdbEntry, FdbState, Neighbour, NeighbourState};
 pub use netns::{
     Conntrack, ConntrackEntry, ConntrackTuple, Counters, NetNs, Netfilter, SaveTexts, XfrmPolicy,
 };
+pub use observation::{Answers, Crossing, Message, Observation, Packet, Probe, Question, Seen};
 pub use observed::{Observed, Reason};
 pub use route::{NextHop, NextHopObject, Route, RouteKind, RoutingRule, RuleAction, protocols, tables};
 pub use snapshot::{OutsideTarget, Snapshot};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cluster, NetNs, Node, NodeName, Observed, Place, Pod, PodName, Protocol};
+use crate::{Cluster, NetNs, Node, NodeName, Observation, Observed, Place, Pod, PodName, Protocol};
 
 /// The facts about a cluster, as observed at one time.
 ///
@@ -30,6 +30,9 @@ pub struct Snapshot {
     /// A name outside the cluster that every pod and node must be able to resolve.
     #[serde(default)]
     pub outside_name: Option<String>,
+    /// What was seen of packets that were sent on purpose, in the order in which they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observations: Vec<Observation>,
 }
 
 /// Something outside the cluster that pods must reach.
@@ -55,6 +58,7 @@ impl Snapshot {
             pods: BTreeMap::new(),
             outside: Vec::new(),
             outside_name: None,
+            observations: Vec::new(),
         }
     }
 

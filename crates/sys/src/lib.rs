@@ -6,6 +6,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 mod netns;
+pub mod packet;
 pub mod process;
 mod program;
 pub mod socket;

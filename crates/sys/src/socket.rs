@@ -49,6 +49,15 @@ pub fn forbid_fragments(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
     set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
 }
 
+/// Has the socket send packets that routers may split, and forget what the kernel knows of narrow paths.
+pub fn allow_fragments(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
+    if is_ipv6 {
+        set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT)
+    } else {
+        set_number(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
+    }
+}
+
 fn set_number(socket: &impl AsFd, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value outlives the call and its length is given.
     let result = unsafe {

@@ -10,7 +10,14 @@ use hopwise_snapshot::{Element, Snapshot};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{bases::BASES, forget::forget, names, page::PageError, words};
+use crate::{
+    bases::BASES,
+    forget::forget,
+    names,
+    page::PageError,
+    underlay::{Fault, observe},
+    words,
+};
 
 /// A case of a page.
 #[derive(Clone, Debug)]
@@ -38,6 +45,8 @@ pub struct Scenario {
     pub inject: Vec<(usize, String)>,
     /// What nobody reads: the line and `PLACE: KIND`.
     pub forget: Vec<(usize, String)>,
+    /// What gets lost between the nodes: the line and the words of a [`Fault`]. Probes are sent then.
+    pub underlay: Vec<(usize, String)>,
     /// Why the case cannot be had in a lab.
     pub not_in_lab: Option<String>,
 }
@@ -63,6 +72,8 @@ struct Written {
     inject: Vec<Spanned<String>>,
     #[serde(default)]
     forget: Vec<Spanned<String>>,
+    #[serde(default)]
+    underlay: Vec<Spanned<String>>,
     lab: Option<Spanned<String>>,
 }
 
@@ -159,7 +170,17 @@ impl Case {
             all.extend(changes);
         }
         self.forget_in(&mut snapshot)?;
+        let faults = self.faults_in(&snapshot)?;
+        if !faults.is_empty() {
+            observe(&mut snapshot, &faults);
+        }
         Ok((all, snapshot))
+    }
+
+    /// What gets lost between the nodes of a base.
+    pub fn faults_in(&self, base: &Snapshot) -> Result<Vec<Fault>, CaseError> {
+        let all = self.scenario.underlay.iter();
+        all.map(|(line, text)| Fault::parse(base, text).map_err(|what| self.error(*line, what))).collect()
     }
 
     /// Forgets what nobody reads in this case.
@@ -220,7 +241,13 @@ impl Scenario {
                 Some(reason.ok_or((line, "expected lab = \"no: REASON\"".to_owned()))?.to_owned())
             }
         };
-        Ok(Self { bases, inject: list(written.inject), forget: list(written.forget), not_in_lab })
+        Ok(Self {
+            bases,
+            inject: list(written.inject),
+            forget: list(written.forget),
+            underlay: list(written.underlay),
+            not_in_lab,
+        })
     }
 }
 

@@ -16,6 +16,7 @@ mod names;
 mod page;
 mod route_words;
 mod rule_words;
+mod underlay;
 mod volatile;
 mod words;
 
@@ -23,5 +24,6 @@ pub use bases::{BASES, base, base_path, workspace};
 pub use case::{Case, CaseError, Expected, Scenario};
 pub use lab::lab_commands;
 pub use page::{Page, PageError, SECTIONS, Section, pages};
+pub use underlay::Fault;
 pub use volatile::differences;
 pub use words::{WORDS, WordSpec, after};

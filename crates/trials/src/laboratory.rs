@@ -83,9 +83,18 @@ impl Laboratory {
 
     /// What Hopwise reads of a lab.
     pub fn snapshot(&self, lab: &str) -> Result<Snapshot, LaboratoryError> {
+        self.collect(lab, "none")
+    }
+
+    /// The same, with what the probes of a diagnosis see.
+    pub fn probed(&self, lab: &str) -> Result<Snapshot, LaboratoryError> {
+        self.collect(lab, "auto")
+    }
+
+    fn collect(&self, lab: &str, probes: &str) -> Result<Snapshot, LaboratoryError> {
         let path = self.directory.join(format!("{lab}.hop.tmp"));
         let path_text = path.display().to_string();
-        let words = ["collect", "--lab", lab, "-o", &path_text];
+        let words = ["collect", "--lab", lab, "--probe", probes, "-o", &path_text];
         self.run(&words)?;
         let bytes = fs::read(&path).map_err(|source| LaboratoryError::Io { path: path.clone(), source })?;
         drop(fs::remove_file(&path));

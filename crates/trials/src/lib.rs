@@ -14,6 +14,7 @@ mod kinds;
 mod laboratory;
 mod tracer;
 mod trial;
+mod underlay;
 
 pub use campaign::{Faults, Say, Score, TracerScore, tracer};
 pub use comparison::{Comparison, Disagreement, compare, not_measured};
@@ -22,3 +23,4 @@ pub use kinds::all as kinds;
 pub use laboratory::{Laboratory, LaboratoryError};
 pub use tracer::{compare_under, conditions};
 pub use trial::{Judgement, Outcome, Trial, try_out};
+pub use underlay::{Underlay, UnderlayScore};

@@ -1,11 +1,11 @@
-//! The long forms of the trials, for people: `hopwise-trials faults`, `hopwise-trials tracer`.
+//! The long forms of the trials, for people: `hopwise-trials faults`, `tracer` and `underlay`.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use hopwise_trials::{Faults, Laboratory, kinds, tracer};
+use hopwise_trials::{Faults, Laboratory, Underlay, kinds, tracer};
 
 /// Tries Hopwise against packets in labs.
 #[derive(Debug, Parser)]
@@ -49,6 +49,15 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Lose packets between nodes; do probes locate which, and where?
+    Underlay {
+        /// The seed of the nodes
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many of a hundred packets get lost by chance as well
+        #[arg(long, default_value_t = 0)]
+        loss: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,6 +94,16 @@ fn main() -> ExitCode {
             }
             scores.iter().all(|it| it.is_good(1.0))
         }
+        What::Underlay { seed, loss } => match (Underlay { seed, bases, loss }).run(&laboratory, &say) {
+            Ok(score) => {
+                println!("{}", score.line());
+                score.is_good(if loss > 0 { 90 } else { 95 })
+            }
+            Err(error) => {
+                println!("{error}");
+                false
+            }
+        },
     };
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Write,
     fs,
     sync::{
         Mutex,
@@ -16,7 +17,7 @@ use std::{
 
 use hopwise_diagnose::diagnose;
 use hopwise_snapshot::{Element, Place, Snapshot, hop};
-use hopwise_testkit::{BASES, Case, Page, base, differences, lab_commands, pages, workspace};
+use hopwise_testkit::{BASES, Case, Fault, Page, base, differences, lab_commands, pages, workspace};
 
 use crate::harness::{Labs, plain_user, program, users};
 
@@ -142,8 +143,25 @@ fn found(labs: &Labs, lab: &str, case: &Case) -> Result<(Findings, Findings), St
         }
         change.apply(&mut world).map_err(|it| it.to_string())?;
     }
+    for fault in case.faults_in(&world).map_err(|it| it.to_string())? {
+        break_underlay(labs, lab, &fault)?;
+    }
     let mut world = collected(labs, lab);
     case.forget_in(&mut world).map_err(|it| it.to_string())?;
     let findings = diagnose(&world).findings;
     Ok((expected, findings.iter().map(|it| (it.cause.code.to_string(), it.elements[0].clone())).collect()))
+}
+
+/// Has the bridge between the nodes drop what a fault loses.
+fn break_underlay(labs: &Labs, lab: &str, fault: &Fault) -> Result<(), String> {
+    let mut rules = "add table bridge lost\n\
+                     add chain bridge lost forward { type filter hook forward priority 0; policy accept; }\n"
+        .to_owned();
+    for (from, to) in fault.ways() {
+        let _ = writeln!(rules, "add rule bridge lost forward {}", fault.rule(from.as_str(), to.as_str()));
+    }
+    let output =
+        labs.lab(&["exec", lab, "fab", "--", "sh", "-c", &format!("nft -f - <<'END'\n{rules}END\n")]);
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if output.status.success() { Ok(()) } else { Err(format!("in fab, nft said: {said}")) }
 }

@@ -1,7 +1,7 @@
 //! The tracer against packets, and changes made by hand against the diagnosis (`hopwise-trials` has the long forms).
 #![expect(clippy::print_stdout, reason = "how much was compared is what the test is for")]
 
-use hopwise_trials::{Faults, Laboratory, kinds, tracer};
+use hopwise_trials::{Faults, Laboratory, Underlay, kinds, tracer};
 
 use crate::harness::program;
 
@@ -65,4 +65,16 @@ fn two_changes_on_two_nodes_are_two_findings() {
     let score = faults.run(&laboratory, N_LABS, &say);
     score.lines().iter().for_each(|it| say(it));
     assert!(score.n_kept >= 8 && score.is_good(98), "{:#?}", score.misses);
+}
+
+#[test]
+fn what_gets_lost_between_nodes_is_located() {
+    let laboratory = Laboratory::new(program()).unwrap();
+    for (seed, loss, percent) in [(1, 0, 95), (2, 2, 90)] {
+        let underlay = Underlay { seed, bases: vec!["vxlan"], loss };
+        let score = underlay.run(&laboratory, &say).unwrap();
+        say(&format!("{loss} % lost by chance: {}", score.line()));
+        assert!(score.n_tried >= 24 && score.is_good(percent), "{:#?}", score.misses);
+        assert!(score.median_probes() <= 8, "{}", score.line());
+    }
 }

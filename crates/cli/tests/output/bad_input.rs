@@ -141,7 +141,7 @@ fn causes_that_the_catalogue_does_not_have() {
 #[test]
 fn modes_and_options_that_there_are_not() {
     let all = [
-        &["diagnose", "--snapshot", "healthy.hop", "--probe", "auto"][..],
+        &["diagnose", "--snapshot", "healthy.hop", "--probe", "full"][..],
         &["diagnose", "--snapshot", "healthy.hop", "--lab", "x"],
         &["diagnose", "--snapshot", "healthy.hop", "-o", "toml"],
         &["diagnose", "pod/default/client-cp", "--snapshot", "healthy.hop"],

@@ -1,6 +1,7 @@
 //! The network: every place's stack, and how the places hang together.
 
 pub(crate) mod fib;
+pub(crate) mod losses;
 pub(crate) mod stack;
 pub(crate) mod underlay;
 

@@ -1,4 +1,4 @@
-//! What lies between the nodes: assumed to work, because its state cannot be read.
+//! What lies between the nodes: assumed to work where packets did not show otherwise, because its state cannot be read.
 //!
 //! The assumption is one Ethernet segment that carries every frame between the nodes' uplinks, and a gateway
 //! on it that forwards to the nodes and to the outside and knows no way back to pod addresses. Stations that
@@ -11,10 +11,20 @@ use std::{
 };
 
 use hopwise_dns::ResolvConf;
-use hopwise_snapshot::{IfIndex, Mac, NeighbourState, Observed, OutsideTarget, RouteKind, Snapshot};
+use hopwise_snapshot::{
+    IfIndex, Mac, NeighbourState, NodeName, Observed, OutsideTarget, RouteKind, Snapshot,
+};
 use ipnet::IpNet;
 
-use super::{Network, Peer, PlaceId, stack::Stack};
+use super::{
+    Network, Peer, PlaceId,
+    losses::{Loss, Lost, losses},
+    stack::Stack,
+};
+use crate::packet::Packet;
+
+/// The IP protocol number of UDP.
+const UDP: u8 = 17;
 
 /// The underlay, as far as the nodes' state tells.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +43,8 @@ pub(crate) struct Underlay {
     cluster_ranges: Vec<IpNet>,
     /// What each uplink shows to the others. Two networks with equal faces are equal to each other's nodes.
     faces: Vec<Face>,
+    /// What packets showed to get lost.
+    losses: Vec<Loss>,
 }
 
 /// What an uplink shows to the other stations between the nodes.
@@ -61,11 +73,13 @@ impl Underlay {
         let port = |it: &OutsideTarget| (it.address, it.protocol.number(), it.port);
         underlay.outside_ports = snapshot.outside.iter().map(port).collect();
         underlay.relied_on = relied_on(snapshot);
-        underlay.find_stations(network);
+        underlay.losses = losses(snapshot);
+        underlay.find_stations(network, &node_addresses(snapshot));
         underlay
     }
 
-    fn find_stations(&mut self, network: &Network) {
+    /// Finds the stations that are no node's. A node whose own addresses nobody read is a node all the same.
+    fn find_stations(&mut self, network: &Network, nodes: &BTreeSet<IpAddr>) {
         let mut learned: BTreeMap<IpAddr, BTreeMap<Mac, u32>> = BTreeMap::new();
         let mut refused: BTreeSet<IpAddr> = BTreeSet::new();
         let mut gateways: BTreeMap<IpAddr, u32> = BTreeMap::new();
@@ -77,7 +91,8 @@ impl Underlay {
             }
             for entry in stack.neighbours.known().into_iter().flat_map(BTreeMap::values) {
                 // The nodes answer for themselves.
-                let is_nodes = self.faces.iter().any(|it| it.addresses.contains(&entry.address));
+                let is_face = self.faces.iter().any(|it| it.addresses.contains(&entry.address));
+                let is_nodes = is_face || nodes.contains(&entry.address);
                 if is_nodes || !self.uplinks.contains(&(id, entry.link)) {
                     continue;
                 }
@@ -112,6 +127,18 @@ impl Underlay {
         let hops = defaults.flat_map(|it| &it.next_hops);
         let uplinked = hops.filter(|it| it.link.is_some_and(|link| self.uplinks.contains(&(id, link))));
         uplinked.filter_map(|it| it.via).collect()
+    }
+
+    /// What is known to lose a packet on its way from one node to another.
+    pub(crate) fn loss(&self, from: &NodeName, to: &NodeName, packet: &Packet) -> Option<&Loss> {
+        let is_lost = |it: &&Loss| match it.what {
+            Lost::UdpPort(port) => packet.protocol() == UDP && packet.ports().1 == port,
+            Lost::Udp => packet.protocol() == UDP,
+            Lost::All => true,
+            Lost::Large(size) => packet.length >= size,
+        };
+        let of_way = self.losses.iter().filter(|it| it.from == *from && it.to == *to);
+        of_way.filter(|it| it.is_ipv6 == packet.is_ipv6()).find(is_lost)
     }
 
     /// Is there reason to believe that this host outside answers?
@@ -158,6 +185,12 @@ fn face(network: &Network, place: PlaceId, link: IfIndex) -> Option<Face> {
     let device = stack.link(link)?;
     let addresses = stack.addresses.known().into_iter().flatten().map(|it| it.address.addr()).collect();
     Some(Face { place, link, mac: device.mac, is_up: device.is_up(), addresses })
+}
+
+/// The addresses that the API server's objects give to nodes.
+fn node_addresses(snapshot: &Snapshot) -> BTreeSet<IpAddr> {
+    let nodes = snapshot.cluster.nodes.known().into_iter().flatten();
+    nodes.flat_map(hopwise_snapshot::NodeObject::internal_ips).collect()
 }
 
 /// Hosts outside that the cluster could not work without: endpoints of Services, and the name servers of most nodes.

@@ -103,6 +103,9 @@ impl Walker<'_> {
             let answer = Complaining::Icmp(IcmpError::TimeExceeded);
             return Err(stop.complaining(place, answer, &skb));
         }
+        // `xfrm4_route_forward` (`ip_forward`, net/ipv4/ip_forward.c, Linux 6.1): what is to leave, with the addresses
+        // that it has now.
+        self.xfrm(place, "out", &skb.packet)?;
         let output = self.link(place, hop.link)?;
         // `ip6_forward`, net/ipv6/ip6_output.c: but back out by the same interface it goes, with a redirect.
         if super::is_link_local(skb.packet.source) && output.index != link.index {

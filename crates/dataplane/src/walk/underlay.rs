@@ -55,6 +55,11 @@ impl Walker<'_> {
         };
         let mut holders = others.filter(|(there, uplink)| station(*there, *uplink) == Some(true));
         if let Some(&(there, uplink)) = holders.next() {
+            if let Some(stop) = self.lost_between(place, there, &frame)
+                && let Err(stop) = self.past(stop)
+            {
+                return vec![Err(stop)];
+            }
             return self.receive(there, uplink, frame);
         }
         let is_own = self.link(place, link).is_ok_and(|it| it.mac == Some(frame.destination));
@@ -70,6 +75,17 @@ impl Walker<'_> {
             return vec![Err(self.not_collected(node, element, reason))];
         }
         vec![Err(self.no_such_station(place, link, frame.destination))]
+    }
+
+    /// Packets showed that this one gets lost between two nodes.
+    fn lost_between(&self, from: PlaceId, to: PlaceId, frame: &Frame) -> Option<Box<Stop>> {
+        let Content::Ip(skb) = &frame.content else { return None };
+        let (from_node, to_node) = (self.network.place(from).as_node()?, self.network.place(to).as_node()?);
+        let loss = self.network.underlay.loss(from_node, to_node, &skb.packet)?;
+        let kind = BlockerKind::Lost { from: loss.from.clone(), to: loss.to.clone(), what: loss.what };
+        let mut stop = self.stop(from, loss.element.clone(), kind);
+        stop.blocker.place = None;
+        Some(stop)
     }
 
     fn no_such_station(&self, place: PlaceId, link: IfIndex, mac: Mac) -> Box<Stop> {

@@ -11,7 +11,7 @@ mod route;
 
 use crate::cause::{Cause, Code};
 
-pub(crate) use general::fallback;
+pub(crate) use general::{fallback, program_decides};
 
 /// Every cause, in the order of its code.
 pub fn all() -> impl Iterator<Item = &'static Cause> {

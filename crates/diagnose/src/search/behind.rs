@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_dataplane::{Blocker, Check, Network, State, all_blockers};
+use hopwise_snapshot::Element;
 
 use super::{Chosen, MOST_SUSPECTS, Search, classes, finding, proof, representatives};
 use crate::{
@@ -67,8 +68,13 @@ impl Search<'_> {
         helped.unwrap_or_default()
     }
 
-    /// Findings for what stands behind: what was chosen for it, and what nothing removes there either.
-    pub(super) fn found_behind(&mut self, violations: &[Violation]) -> Vec<Finding> {
+    /// Findings for what stands behind: what was chosen for it, and what nothing removes there either, unless it has a
+    /// name already.
+    pub(super) fn found_behind(
+        &mut self,
+        named: &BTreeSet<Element>,
+        violations: &[Violation],
+    ) -> Vec<Finding> {
         let mut findings = Vec::new();
         for at in (0..self.chosen.len()).filter(|it| !self.chosen[*it].behind.is_empty()) {
             let changes = self.changes_without(at);
@@ -82,7 +88,8 @@ impl Search<'_> {
         let mut left: BTreeMap<Blocker, BTreeSet<usize>> = BTreeMap::new();
         for (at, all) in stopped(&self.world, self.world.verification.broken()) {
             let first = &self.world.verification.results[at].blockers;
-            for blocker in all.difference(first) {
+            let is_new = |it: &&Blocker| !named.iter().any(|named| named.covers(&it.element));
+            for blocker in all.difference(first).filter(is_new) {
                 left.entry(blocker.clone()).or_default().insert(at);
             }
         }

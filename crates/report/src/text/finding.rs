@@ -147,6 +147,9 @@ fn proof(finding: &Finding) -> String {
     if finding.kind == Kind::Latent {
         return "nothing breaks now, so that there is nothing to try the repair on".to_owned();
     }
+    if let (Some(reason), Kind::Located) = (not_tried, finding.kind) {
+        return reason.clone();
+    }
     if let Some(reason) = not_tried {
         return format!("not proven on the model: {reason}");
     }

@@ -8,6 +8,7 @@ mod diagnosis;
 mod diff;
 mod finding;
 mod matrix;
+mod mesh;
 mod page;
 mod path;
 mod plan;
@@ -18,6 +19,7 @@ pub use causes::{cause, causes};
 pub use diagnosis::diagnosis;
 pub use diff::diff;
 pub use matrix::matrix;
+pub use mesh::mesh;
 pub use trace::trace;
 pub use version::version;
 

@@ -106,6 +106,7 @@ pub(super) fn stop(blocker: &Blocker) -> String {
         BlockerKind::Queue { .. } | BlockerKind::TcFilter { .. } => "traffic control",
         BlockerKind::Xfrm { .. } => "IPsec",
         BlockerKind::NoNameServer { .. } | BlockerKind::NameNotFound { .. } => "names",
+        BlockerKind::Lost { .. } => "underlay",
         BlockerKind::ConntrackFull => "connection tracking",
         BlockerKind::Unknown => "unknown",
     };

@@ -164,7 +164,8 @@ fn ipsec(scene: &mut Scene<'_>) -> Option<Fault> {
     };
     let (own, other) = (ranges(scene, &name)?, ranges(scene, &other)?);
     let (from, to) = if scene.dice.bool() { (own, other) } else { (other, own) };
-    let direction = "fwd";
+    // What is forwarded is looked at twice: as what came, and as what is to leave.
+    let direction = if scene.dice.bool() { "fwd" } else { "out" };
     let text = format!("ip xfrm policy add src {from} dst {to} dir {direction} action block");
     Some(Fault::new(&place, text, Element::ruleset(&place, "xfrm")))
 }

@@ -14,12 +14,14 @@ mod program_decides;
 mod queue_limits;
 mod route_wrong;
 mod size_blocks;
+mod underlay_blocks;
 
 use hopwise_dataplane::{Blocker, BlockerKind};
 use hopwise_repair::Repair;
 use hopwise_snapshot::Place;
 
 pub(super) use filter_rule_drops::open_policy;
+pub(super) use underlay_blocks::report_losses;
 
 use crate::{
     case::Case,
@@ -43,7 +45,13 @@ pub(super) static CAUSES: &[&Cause] = &[
     &program_decides::CAUSE,
     &nobody_listens::CAUSE,
     &name_resolves_wrong::CAUSE,
+    &underlay_blocks::CAUSE,
 ];
+
+/// The cause for what packets alone tell.
+pub(crate) fn program_decides() -> &'static Cause {
+    &program_decides::CAUSE
+}
 
 /// The general cause of what the tracer blames.
 fn of_blocker(kind: &BlockerKind) -> &'static Cause {
@@ -76,6 +84,7 @@ fn of_blocker(kind: &BlockerKind) -> &'static Cause {
         BlockerKind::Queue { .. } => &queue_limits::CAUSE,
         BlockerKind::NobodyListens { .. } => &nobody_listens::CAUSE,
         BlockerKind::NoNameServer { .. } | BlockerKind::NameNotFound { .. } => &name_resolves_wrong::CAUSE,
+        BlockerKind::Lost { .. } => &underlay_blocks::CAUSE,
         BlockerKind::Unknown => &program_decides::CAUSE,
     }
 }

@@ -1,15 +1,16 @@
-//! `HW1501`: a node's own firewall drops the tunnel's packets.
+//! `HW1501`: a node's own firewall, or what lies between the nodes, drops the tunnel's packets.
 
 use std::collections::BTreeSet;
 
 use hopwise_change::Change;
-use hopwise_dataplane::{BlockerKind, FilterDrop};
+use hopwise_dataplane::{BlockerKind, FilterDrop, Lost};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::{LinkDetail, Place};
 
 use crate::{
     case::Case,
     cause::{Cause, Code, Evidence, Suspects},
+    causes::general::report_losses,
 };
 
 /// The IP protocol number of UDP.
@@ -24,6 +25,7 @@ pub(super) static CAUSE: Cause = Cause {
 };
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
+    report_losses(case, suspects, &CAUSE, |it| matches!(it, Lost::UdpPort(_) | Lost::Udp));
     let ports = tunnel_ports(case);
     for blocker in case.blockers.keys() {
         let (BlockerKind::Filter(drop), Some(place)) = (&blocker.kind, &blocker.place) else { continue };

@@ -1,0 +1,88 @@
+//! `hopwise/mesh/v1`.
+
+use hopwise_snapshot::{Message, Observation, Place, Snapshot};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Document, SnapshotName};
+
+/// Whether packets pass between nodes: one question from a pod of one to a pod of another.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "hopwise/mesh/v1")]
+pub struct MeshDocument {
+    /// `hopwise/mesh/v1`.
+    pub schema: &'static str,
+    /// What the questions were chosen by.
+    pub snapshot: SnapshotName,
+    /// What was asked, in order.
+    pub questions: Vec<QuestionEntry>,
+}
+
+/// A question, and how it was answered.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuestionEntry {
+    /// Who asked: `pod/default/a`.
+    pub from: String,
+    /// The node that asks.
+    pub from_node: Option<String>,
+    /// Who was asked: `pod/default/b`, `ip/203.0.113.10`; with port and protocol for TCP.
+    pub to: String,
+    /// The node that was asked.
+    pub to_node: Option<String>,
+    /// 4 or 6.
+    #[schemars(extend("enum" = [4, 6]))]
+    pub family: u8,
+    /// The packet's length in bytes, where nobody may split it; null for small packets.
+    pub size: Option<u32>,
+    /// How many packets were sent.
+    pub sent: u32,
+    /// How many were answered.
+    pub answered: u32,
+    /// How many were refused: by a reset, an ICMP error, or the sender's own kernel.
+    pub refused: u32,
+}
+
+impl Document for MeshDocument {
+    const SCHEMA: &'static str = "hopwise/mesh/v1";
+}
+
+impl MeshDocument {
+    /// The document of the questions in a snapshot.
+    pub fn new(snapshot: &Snapshot) -> Self {
+        let questions = snapshot.observations.iter().filter_map(|it| QuestionEntry::new(snapshot, it));
+        Self { schema: Self::SCHEMA, snapshot: SnapshotName::new(snapshot), questions: questions.collect() }
+    }
+
+    /// Was every question answered, once at least?
+    pub fn is_answered(&self) -> bool {
+        self.questions.iter().all(|it| it.answered > 0)
+    }
+}
+
+impl QuestionEntry {
+    fn new(snapshot: &Snapshot, observation: &Observation) -> Option<Self> {
+        let Observation::Asked { question, answers } = observation else { return None };
+        let mut pods = snapshot.cluster.pods.known().into_iter().flatten();
+        let asked = pods.find(|it| it.ips().into_iter().any(|it| it == question.to));
+        let place = asked.map(|it| Place::Pod(it.name()));
+        let name = place.as_ref().map_or_else(|| format!("ip/{}", question.to), ToString::to_string);
+        let (to, size) = match question.message {
+            Message::Echo { size } => (name, size),
+            Message::Tcp { port } => (format!("{name}:{port}/tcp"), None),
+        };
+        let node_of = |it: &Place| snapshot.node_of(it).map(|it| it.to_string());
+        Some(Self {
+            from: question.from.to_string(),
+            from_node: node_of(&question.from),
+            to,
+            to_node: place.as_ref().and_then(node_of),
+            family: if question.to.is_ipv6() { 6 } else { 4 },
+            size,
+            sent: answers.n_sent,
+            answered: answers.n_answered,
+            refused: answers.n_refused,
+        })
+    }
+}
