@@ -12,7 +12,7 @@ CASES ?= 20000
 .PHONY: help demo build test test-plain test-kernel test-lab fmt fmt-check clippy bench properties fuzz clean
 
 help:
-	@echo 'make demo         build Hopwise and watch it find two faults in a throw-away cluster'
+	@echo 'make demo         build Hopwise and watch it find faults in a throw-away cluster'
 	@echo 'make build        the release binary: target/release/hopwise'
 	@echo 'make test         every test there is'
 	@echo 'make test-plain   tests that need no rights'

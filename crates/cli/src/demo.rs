@@ -33,7 +33,13 @@ const FAULTS: [&str; 3] = [
     "pod/kube-system/coredns-a: write /etc/resolv.conf ''",
 ];
 
-/// Watch Hopwise find two faults in a throw-away cluster; the best first thing to try.
+/// What is broken where no node shows it: the bridge between the nodes drops the tunnel's packets, as a security group
+/// would.
+const INVISIBLE: &str = "add table bridge security-group; \
+    add chain bridge security-group forward { type filter hook forward priority 0; }; \
+    add rule bridge security-group forward iifname { w1, w2 } oifname { w1, w2 } udp dport 8472 drop";
+
+/// Watch Hopwise find faults in a throw-away cluster, seen and unseen; the best first thing to try.
 ///
 /// The cluster is made of network namespaces of this machine, takes a few seconds, and is removed at the end.
 #[derive(Debug, Args)]
@@ -94,11 +100,15 @@ impl Demo {
         }
 
         self.head("What Hopwise finds out, from the kernels' state and the API objects alone");
-        let found = Found::of(&lab, &interrupt)?;
-        let mut guide = guide(&Report::new(&found.snapshot, &found.diagnosis), "", program);
-        // The lab is about to go.
-        guide.next.truncate(1);
-        self.show_found(&found, &guide);
+        self.show_findings(&Found::of(&lab, &interrupt)?, program);
+
+        self.head("Healed, and broken where no node shows it");
+        hopwise(&["lab", "heal", lab.name.as_str()], &interrupt)?;
+        hopwise(&["lab", "exec", lab.name.as_str(), "fab", "--", "nft", INVISIBLE], &interrupt)?;
+        self.say("  between w1 and w2: UDP 8472 is dropped, as by a security group");
+
+        self.head("What a few packets tell");
+        self.show_findings(&Found::of(&lab, &interrupt)?, program);
 
         self.head("To go on");
         let name = lab.name.to_string();
@@ -121,6 +131,13 @@ impl Demo {
 
     fn say(&self, text: &str) {
         self.look.print_text(text);
+    }
+
+    /// Shows what was found and how to learn more of it. The lab is about to go.
+    fn show_findings(&self, found: &Found, program: Program) {
+        let mut guide = guide(&Report::new(&found.snapshot, &found.diagnosis), "", program);
+        guide.next.truncate(1);
+        self.show_found(found, &guide);
     }
 
     fn show_found(&self, found: &Found, guide: &Guide) {

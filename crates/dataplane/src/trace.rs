@@ -561,7 +561,9 @@ impl Blocker {
             BlockerKind::NoNameServer { path } => format!("{path} names no name server"),
             BlockerKind::NameNotFound { name } => format!("no server knows {name}"),
             BlockerKind::ConntrackFull => "the connection tracking table is full".to_owned(),
-            BlockerKind::Lost { from, to, what } => format!("{what} from {from} to {to} gets lost"),
+            BlockerKind::Lost { from, to, what } => {
+                format!("{what} from {from} to {to} {} lost", what.verb())
+            }
             BlockerKind::TimeToLive => "the time to live ran out".to_owned(),
             BlockerKind::Unknown => "cannot be told".to_owned(),
         }

@@ -39,28 +39,51 @@ pub fn probes(snapshot: &Snapshot) -> Vec<Probe> {
     wanted
 }
 
-/// A question between each two nodes that nobody asked yet.
+/// A question between each two nodes that nobody asked yet. Where none should be answered by what was read, the nodes
+/// are to send to each other themselves: what the state shows must not hide what it does not.
 fn questions(snapshot: &Snapshot, network: &Network) -> Vec<Probe> {
-    let asked: BTreeSet<(NodeName, NodeName, bool)> = snapshot
+    let seen: BTreeSet<(NodeName, NodeName, bool)> = snapshot
         .observations
         .iter()
         .filter_map(|it| match it {
             Observation::Asked { question, .. } => between(snapshot, question),
-            Observation::Crossed { .. } => None,
+            Observation::Crossed { crossing, .. } => {
+                Some((crossing.from.clone(), crossing.to.clone(), crossing.destination.is_ipv6()))
+            }
         })
         .collect();
     let pods = pods(snapshot);
     let mut all = Vec::new();
+    let mut unasked = BTreeSet::new();
     for (a, b) in pairs(snapshot) {
         for is_ipv6 in [false, true] {
-            let is_asked = |x: &NodeName, y: &NodeName| asked.contains(&(x.clone(), y.clone(), is_ipv6));
-            if is_asked(&a, &b) || is_asked(&b, &a) {
+            let is_seen = |x: &NodeName, y: &NodeName| seen.contains(&(x.clone(), y.clone(), is_ipv6));
+            if is_seen(&a, &b) || is_seen(&b, &a) {
                 continue;
             }
-            all.extend(question(snapshot, network, &pods, (&a, &b), is_ipv6).map(Probe::Ask));
+            match question(snapshot, network, &pods, (&a, &b), is_ipv6) {
+                Some(question) => all.push(Probe::Ask(question)),
+                None => unasked.extend([(a.clone(), b.clone(), is_ipv6), (b.clone(), a.clone(), is_ipv6)]),
+            }
         }
     }
+    unasked.retain(|(from, to, is_ipv6)| should_cross(snapshot, network, from, to, *is_ipv6));
+    all.extend(crossings_of(snapshot, unasked));
     all
+}
+
+/// Should a packet of one node reach the other, by what was read?
+fn should_cross(
+    snapshot: &Snapshot,
+    network: &Network,
+    from: &NodeName,
+    to: &NodeName,
+    is_ipv6: bool,
+) -> bool {
+    let Some(to) = address(snapshot, to, is_ipv6) else { return false };
+    let message = Message::Echo { size: None };
+    let question = Question { from: Place::Node(from.clone()), to, message };
+    modelled(network, &flow_of(&question)) == State::Kept
 }
 
 /// Pods with an address of their own, by node.
@@ -150,12 +173,24 @@ fn crossings(snapshot: &Snapshot, network: &Network) -> Vec<Probe> {
             wanted.remove(&(crossing.from.clone(), crossing.to.clone(), crossing.destination.is_ipv6()));
         }
     }
+    crossings_of(snapshot, wanted)
+}
+
+/// A probe for each direction, with all its families.
+fn crossings_of(snapshot: &Snapshot, wanted: BTreeSet<(NodeName, NodeName, bool)>) -> Vec<Probe> {
     let mut all: BTreeMap<(NodeName, NodeName), Vec<Crossing>> = BTreeMap::new();
     for (from, to, is_ipv6) in wanted {
         let crossing = crossing(snapshot, &from, &to, is_ipv6);
         all.entry((from, to)).or_default().extend(crossing);
     }
     all.into_values().filter(|it| !it.is_empty()).map(Probe::Cross).collect()
+}
+
+/// The address of a node, by its object.
+fn address(snapshot: &Snapshot, node: &NodeName, is_ipv6: bool) -> Option<IpAddr> {
+    let nodes = snapshot.cluster.nodes.known()?;
+    let object = nodes.iter().find(|it| it.name() == *node)?;
+    object.internal_ips().find(|it| it.is_ipv6() == is_ipv6)
 }
 
 /// A tunnel's device of a node.
@@ -179,12 +214,10 @@ fn tunnel(snapshot: &Snapshot, node: &NodeName, is_ipv6: bool) -> Option<Tunnel>
 /// Every kind of packet from one node to another.
 fn crossing(snapshot: &Snapshot, from: &NodeName, to: &NodeName, is_ipv6: bool) -> Option<Crossing> {
     let own = tunnel(snapshot, from, is_ipv6);
-    let address = |node: &NodeName| {
-        let nodes = snapshot.cluster.nodes.known()?;
-        let object = nodes.iter().find(|it| it.name() == *node)?;
-        object.internal_ips().find(|it| it.is_ipv6() == is_ipv6)
+    let end = |node: &NodeName| {
+        let tunnel = tunnel(snapshot, node, is_ipv6);
+        tunnel.map(|it| it.local).or_else(|| address(snapshot, node, is_ipv6))
     };
-    let end = |node: &NodeName| tunnel(snapshot, node, is_ipv6).map(|it| it.local).or_else(|| address(node));
     let mut packets = Vec::new();
     if let Some(Tunnel { port, vni, station, mtu, .. }) = own {
         // RFC 7348: an outer IP, UDP and VXLAN header around the inner Ethernet header.

@@ -38,6 +38,13 @@ pub enum Lost {
     Large(u32),
 }
 
+impl Lost {
+    /// `get` or `gets`, whichever follows its name.
+    pub fn verb(&self) -> &'static str {
+        if matches!(self, Self::Large(_)) { "get" } else { "gets" }
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

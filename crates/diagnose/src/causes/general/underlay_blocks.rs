@@ -57,8 +57,7 @@ fn sentence(blocker: &Blocker, what: Lost) -> String {
             _ => String::new(),
         },
     };
-    let verb = if matches!(what, Lost::Large(_)) { "get" } else { "gets" };
-    format!("{way} {what} {verb} lost on the way: no node drops it.")
+    format!("{way} {what} {} lost on the way: no node drops it.", what.verb())
 }
 
 /// What was seen of the packets that crossed where this one is lost.
