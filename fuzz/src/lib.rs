@@ -18,7 +18,7 @@ pub use configuration::{
 pub use filters::{arptables, ipset, iptables, nft, ruleset};
 pub use model::model;
 pub use names::{element, endpoint, fault};
-pub use netlink::netlink;
+pub use netlink::{netlink, packet};
 pub use pages::page;
 pub use snapshots::{hop, hop_document, kubectl, redact, samples};
 
@@ -26,7 +26,7 @@ pub use snapshots::{hop, hop_document, kubectl, redact, samples};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 25] = [
+pub const TARGETS: [(&str, Target); 26] = [
     ("arptables", arptables),
     ("cni", cni),
     ("corefile", corefile),
@@ -45,6 +45,7 @@ pub const TARGETS: [(&str, Target); 25] = [
     ("model", model),
     ("netlink", netlink),
     ("nft", nft),
+    ("packet", packet),
     ("page", page),
     ("redact", redact),
     ("resolv_conf", resolv_conf),

@@ -21,10 +21,24 @@ use crate::{
 pub(crate) struct MatrixCommand {
     #[command(flatten)]
     source: Source,
+    /// Which packets to send; `none` only reads
+    #[arg(long, value_name = "MODE", default_value = "none", value_parser = unprobed)]
+    probe: Unprobed,
     #[command(flatten)]
     ending: Ending,
     #[command(flatten)]
     shown: Shown,
+}
+
+/// No packets are sent.
+#[derive(Clone, Copy, Debug)]
+struct Unprobed;
+
+fn unprobed(word: &str) -> Result<Unprobed, String> {
+    match word {
+        "none" => Ok(Unprobed),
+        _ => Err(format!("a matrix is made of the model alone: expected `none`, found `{word}`")),
+    }
 }
 
 impl MatrixCommand {

@@ -129,7 +129,7 @@ impl fmt::Display for Read {
 
 impl Read {
     /// Sends packets as long as some are worth sending. What could not be sent is said, and nothing is concluded from it.
-    fn probe(&mut self, sites: &BTreeMap<Place, NetNs>, wanted: impl Fn(&Snapshot) -> Vec<Probe>) {
+    fn probe(&mut self, sites: &BTreeMap<Place, NetNs>, mut wanted: impl FnMut(&Snapshot) -> Vec<Probe>) {
         let start = Instant::now();
         let step = Step::new("sending probes");
         let mut n_probes = 0;
@@ -182,21 +182,24 @@ impl Source {
         self.read_with(probing.probe, probes)
     }
 
-    /// Reads the source, and asks once between each two nodes.
-    pub(crate) fn read_and_ask(&self) -> Result<Read, SourceFailure> {
+    /// Reads the source, and sends once what is wanted then.
+    pub(crate) fn read_and_ask(
+        &self,
+        mut wanted: impl FnMut(&Snapshot) -> Vec<Probe>,
+    ) -> Result<Read, SourceFailure> {
         let is_live = self.lab.is_some();
         if self.is_named() && !is_live {
             return Err(SourceFailure::NotLive);
         }
         self.read_with(ProbeMode::Auto, |snapshot| {
-            if snapshot.observations.is_empty() { probes(snapshot) } else { Vec::new() }
+            if snapshot.observations.is_empty() { wanted(snapshot) } else { Vec::new() }
         })
     }
 
     fn read_with(
         &self,
         mode: ProbeMode,
-        wanted: impl Fn(&Snapshot) -> Vec<Probe>,
+        wanted: impl FnMut(&Snapshot) -> Vec<Probe>,
     ) -> Result<Read, SourceFailure> {
         let start = Instant::now();
         let (snapshot, sites) = match (&self.lab, &self.snapshot) {

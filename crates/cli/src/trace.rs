@@ -44,7 +44,7 @@ impl TraceCommand {
     }
 
     fn answer(&self) -> Result<ExitCode, Failure> {
-        let read = self.source.read()?;
+        let read = self.source.read_and_probe(self.probing)?;
         let snapshot = &read.snapshot;
         complain(&read.to_string());
         let asked = Asked { from: self.from.clone(), to: self.to.clone() };

@@ -54,7 +54,7 @@ fn of(seen: Seen) -> String {
 }
 
 /// The flow that a question is.
-pub(crate) fn flow_of(question: &Question) -> Flow {
+pub fn flow_of(question: &Question) -> Flow {
     let protocol = match question.message {
         Message::Echo { .. } => FlowProtocol::Icmp,
         Message::Tcp { port } => FlowProtocol::Tcp(port),

@@ -22,8 +22,9 @@ mod seen;
 
 pub use case::Case;
 pub use cause::{Cause, Code, Evidence, Suspect, Suspects};
+pub use crossed::flow_of;
 pub use finding::{Diagnosis, Finding, Kind, Proof, RuledOut, UnknownFact, Verdict, Violation};
 pub use intent::{Aspect, Basis, Deviation};
-pub use probing::probes;
+pub use probing::{mesh, probes};
 pub use rules::{Does, ForeignRule};
 pub use search::{diagnose, diagnose_promises, prove};

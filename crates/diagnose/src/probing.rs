@@ -39,6 +39,25 @@ pub fn probes(snapshot: &Snapshot) -> Vec<Probe> {
     wanted
 }
 
+/// A question between each two nodes that have pods, whatever the model says of it.
+pub fn mesh(snapshot: &Snapshot) -> Vec<Probe> {
+    let network = Network::new(snapshot);
+    let pods = pods(snapshot);
+    let mut all = Vec::new();
+    for (a, b) in pairs(snapshot) {
+        for is_ipv6 in [false, true] {
+            let likely = question(snapshot, &network, &pods, (&a, &b), is_ipv6, State::Kept);
+            let any = || {
+                let mut states = [State::Unknown, State::Broken].into_iter();
+                states.find_map(|it| question(snapshot, &network, &pods, (&a, &b), is_ipv6, it))
+            };
+            all.extend(likely.or_else(any).map(Probe::Ask));
+        }
+    }
+    all.truncate(MOST);
+    all
+}
+
 /// A question between each two nodes that nobody asked yet. Where none should be answered by what was read, the nodes
 /// are to send to each other themselves: what the state shows must not hide what it does not.
 fn questions(snapshot: &Snapshot, network: &Network) -> Vec<Probe> {
@@ -61,27 +80,27 @@ fn questions(snapshot: &Snapshot, network: &Network) -> Vec<Probe> {
             if is_seen(&a, &b) || is_seen(&b, &a) {
                 continue;
             }
-            match question(snapshot, network, &pods, (&a, &b), is_ipv6) {
+            match question(snapshot, network, &pods, (&a, &b), is_ipv6, State::Kept) {
                 Some(question) => all.push(Probe::Ask(question)),
                 None => unasked.extend([(a.clone(), b.clone(), is_ipv6), (b.clone(), a.clone(), is_ipv6)]),
             }
         }
     }
-    unasked.retain(|(from, to, is_ipv6)| should_cross(snapshot, network, from, to, *is_ipv6));
-    all.extend(crossings_of(snapshot, unasked));
+    unasked.retain(|(from, to, is_ipv6)| should_cross(snapshot, network, (from, to), *is_ipv6, None));
+    all.extend(crossings_of(snapshot, network, unasked));
     all
 }
 
-/// Should a packet of one node reach the other, by what was read?
+/// Should a packet of one node reach the other, by what was read, and its answer come back?
 fn should_cross(
     snapshot: &Snapshot,
     network: &Network,
-    from: &NodeName,
-    to: &NodeName,
+    (from, to): (&NodeName, &NodeName),
     is_ipv6: bool,
+    size: Option<u32>,
 ) -> bool {
     let Some(to) = address(snapshot, to, is_ipv6) else { return false };
-    let message = Message::Echo { size: None };
+    let message = Message::Echo { size };
     let question = Question { from: Place::Node(from.clone()), to, message };
     modelled(network, &flow_of(&question)) == State::Kept
 }
@@ -101,13 +120,14 @@ fn pods(snapshot: &Snapshot) -> Pods {
     all
 }
 
-/// The first flow between pods of two nodes that should arrive.
+/// The first question between pods of two nodes of which the model says this.
 fn question(
     snapshot: &Snapshot,
     network: &Network,
     pods: &Pods,
     (a, b): (&NodeName, &NodeName),
     is_ipv6: bool,
+    wanted: State,
 ) -> Option<Question> {
     let of = |node: &NodeName| pods.get(node).into_iter().flatten().take(N_PODS);
     for (from, own) in of(a) {
@@ -116,7 +136,7 @@ fn question(
             let to = *addresses.iter().find(|it| it.is_ipv6() == is_ipv6)?;
             let size = mtu(snapshot, from, *source);
             let question = Question { from: from.clone(), to, message: Message::Echo { size } };
-            if modelled(network, &flow_of(&question)) == State::Kept {
+            if modelled(network, &flow_of(&question)) == wanted {
                 return Some(question);
             }
         }
@@ -173,14 +193,18 @@ fn crossings(snapshot: &Snapshot, network: &Network) -> Vec<Probe> {
             wanted.remove(&(crossing.from.clone(), crossing.to.clone(), crossing.destination.is_ipv6()));
         }
     }
-    crossings_of(snapshot, wanted)
+    crossings_of(snapshot, network, wanted)
 }
 
 /// A probe for each direction, with all its families.
-fn crossings_of(snapshot: &Snapshot, wanted: BTreeSet<(NodeName, NodeName, bool)>) -> Vec<Probe> {
+fn crossings_of(
+    snapshot: &Snapshot,
+    network: &Network,
+    wanted: BTreeSet<(NodeName, NodeName, bool)>,
+) -> Vec<Probe> {
     let mut all: BTreeMap<(NodeName, NodeName), Vec<Crossing>> = BTreeMap::new();
     for (from, to, is_ipv6) in wanted {
-        let crossing = crossing(snapshot, &from, &to, is_ipv6);
+        let crossing = crossing(snapshot, network, (&from, &to), is_ipv6);
         all.entry((from, to)).or_default().extend(crossing);
     }
     all.into_values().filter(|it| !it.is_empty()).map(Probe::Cross).collect()
@@ -211,8 +235,14 @@ fn tunnel(snapshot: &Snapshot, node: &NodeName, is_ipv6: bool) -> Option<Tunnel>
     })
 }
 
-/// Every kind of packet from one node to another.
-fn crossing(snapshot: &Snapshot, from: &NodeName, to: &NodeName, is_ipv6: bool) -> Option<Crossing> {
+/// Every kind of packet from one node to another. Large ones only where the nodes' own interfaces take them: who loses
+/// those would not be what lies between.
+fn crossing(
+    snapshot: &Snapshot,
+    network: &Network,
+    (from, to): (&NodeName, &NodeName),
+    is_ipv6: bool,
+) -> Option<Crossing> {
     let own = tunnel(snapshot, from, is_ipv6);
     let end = |node: &NodeName| {
         let tunnel = tunnel(snapshot, node, is_ipv6);
@@ -223,7 +253,10 @@ fn crossing(snapshot: &Snapshot, from: &NodeName, to: &NodeName, is_ipv6: bool) 
         // RFC 7348: an outer IP, UDP and VXLAN header around the inner Ethernet header.
         let headers = if is_ipv6 { 70 } else { 50 };
         packets.push(Packet::Vxlan { port, vni, station, size: None });
-        packets.push(Packet::Vxlan { port, vni, station, size: Some(mtu + headers) });
+        let size = Some(mtu + headers);
+        if should_cross(snapshot, network, (from, to), is_ipv6, size) {
+            packets.push(Packet::Vxlan { port, vni, station, size });
+        }
     }
     packets.extend([Packet::Udp { port: DISCARD }, Packet::Echo, Packet::Tcp { port: KUBELET }]);
     Some(Crossing { from: from.clone(), source: end(from)?, to: to.clone(), destination: end(to)?, packets })

@@ -24,6 +24,19 @@ use hopwise_sys::NetNs;
 
 pub use wire::Mark;
 
+/// What takes bytes off the wire, for fuzzing alone.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// A packet that a watch saw, or that answers an echo request.
+    pub fn packet(bytes: &[u8]) {
+        let _ = (
+            crate::wire::sighted(bytes),
+            crate::wire::echo_reply(bytes, false),
+            crate::wire::echo_reply(bytes, true),
+        );
+    }
+}
+
 /// How many packets of a kind are sent: so many are hardly ever lost by chance (0.02 to the fifth at 2 % loss).
 pub const N_PACKETS: u16 = 5;
 /// The time between two packets of a kind.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use hopwise_snapshot::Mac;
+use hopwise_sys::packet::checksum;
 
 /// What is in every packet that is ours: by it a packet is known again wherever it is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +155,6 @@ pub(crate) fn sighted(packet: &[u8]) -> Option<Sighted> {
         1 | 58 => Mark::read(payload.get(ICMP_HEADER..)?).map(Sighted::Marked),
         _ => None,
     }
-}
-
-/// The checksum of the internet protocols (RFC 1071).
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]

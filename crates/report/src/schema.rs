@@ -6,7 +6,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::document::{
-    CausesDocument, DiagnosisDocument, DiffDocument, Document, ErrorDocument, MatrixDocument, MeshDocument,
+    CausesDocument, DiagnosisDocument, DiffDocument, Document, ErrorDocument, MatrixDocument, ProbesDocument,
     TraceDocument, VersionDocument,
 };
 
@@ -18,7 +18,7 @@ pub fn schemas() -> BTreeMap<&'static str, Value> {
         schema::<DiffDocument>(),
         schema::<ErrorDocument>(),
         schema::<MatrixDocument>(),
-        schema::<MeshDocument>(),
+        schema::<ProbesDocument>(),
         schema::<TraceDocument>(),
         schema::<VersionDocument>(),
     ])

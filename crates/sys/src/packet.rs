@@ -99,6 +99,14 @@ impl AsFd for PacketWatch {
     }
 }
 
+/// The checksum of the internet protocols (RFC 1071).
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(u16::MAX)
+}
+
 /// The length of one of the kernel's own structures: a few bytes.
 fn length_of<T>(value: &T) -> libc::socklen_t {
     libc::socklen_t::try_from(size_of_val(value)).unwrap_or(libc::socklen_t::MAX)

@@ -17,6 +17,7 @@ mod exec;
 mod faults;
 mod harness;
 mod life;
+mod probes;
 mod readme;
 mod trials;
 mod truths;

@@ -8,10 +8,10 @@ mod diagnosis;
 mod diff;
 mod finding;
 mod matrix;
-mod mesh;
 mod page;
 mod path;
 mod plan;
+mod probes;
 mod trace;
 mod version;
 
@@ -19,7 +19,7 @@ pub use causes::{cause, causes};
 pub use diagnosis::diagnosis;
 pub use diff::diff;
 pub use matrix::matrix;
-pub use mesh::mesh;
+pub use probes::probes;
 pub use trace::trace;
 pub use version::version;
 

@@ -1,17 +1,19 @@
-//! `hopwise/mesh/v1`.
+//! `hopwise/probes/v1`.
 
+use hopwise_dataplane::{Expectation, Network, State, trace};
+use hopwise_diagnose::flow_of;
 use hopwise_snapshot::{Message, Observation, Place, Snapshot};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Document, SnapshotName};
+use super::{Document, SnapshotName, matrix::DISPOSITIONS};
 
-/// Whether packets pass between nodes: one question from a pod of one to a pod of another.
+/// Questions that were asked by packets, and how they were answered.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(title = "hopwise/mesh/v1")]
-pub struct MeshDocument {
-    /// `hopwise/mesh/v1`.
+#[schemars(title = "hopwise/probes/v1")]
+pub struct ProbesDocument {
+    /// `hopwise/probes/v1`.
     pub schema: &'static str,
     /// What the questions were chosen by.
     pub snapshot: SnapshotName,
@@ -27,7 +29,7 @@ pub struct QuestionEntry {
     pub from: String,
     /// The node that asks.
     pub from_node: Option<String>,
-    /// Who was asked: `pod/default/b`, `ip/203.0.113.10`; with port and protocol for TCP.
+    /// Who was asked: `pod/default/b`, `svc/default/echo`, `ip/203.0.113.10`; with port and protocol for TCP.
     pub to: String,
     /// The node that was asked.
     pub to_node: Option<String>,
@@ -36,6 +38,9 @@ pub struct QuestionEntry {
     pub family: u8,
     /// The packet's length in bytes, where nobody may split it; null for small packets.
     pub size: Option<u32>,
+    /// How it ends by the model.
+    #[schemars(extend("enum" = DISPOSITIONS))]
+    pub model: &'static str,
     /// How many packets were sent.
     pub sent: u32,
     /// How many were answered.
@@ -44,14 +49,16 @@ pub struct QuestionEntry {
     pub refused: u32,
 }
 
-impl Document for MeshDocument {
-    const SCHEMA: &'static str = "hopwise/mesh/v1";
+impl Document for ProbesDocument {
+    const SCHEMA: &'static str = "hopwise/probes/v1";
 }
 
-impl MeshDocument {
+impl ProbesDocument {
     /// The document of the questions in a snapshot.
     pub fn new(snapshot: &Snapshot) -> Self {
-        let questions = snapshot.observations.iter().filter_map(|it| QuestionEntry::new(snapshot, it));
+        let network = Network::new(snapshot);
+        let questions =
+            snapshot.observations.iter().filter_map(|it| QuestionEntry::new(snapshot, &network, it));
         Self { schema: Self::SCHEMA, snapshot: SnapshotName::new(snapshot), questions: questions.collect() }
     }
 
@@ -62,15 +69,27 @@ impl MeshDocument {
 }
 
 impl QuestionEntry {
-    fn new(snapshot: &Snapshot, observation: &Observation) -> Option<Self> {
+    fn new(snapshot: &Snapshot, network: &Network, observation: &Observation) -> Option<Self> {
         let Observation::Asked { question, answers } = observation else { return None };
         let mut pods = snapshot.cluster.pods.known().into_iter().flatten();
         let asked = pods.find(|it| it.ips().into_iter().any(|it| it == question.to));
         let place = asked.map(|it| Place::Pod(it.name()));
-        let name = place.as_ref().map_or_else(|| format!("ip/{}", question.to), ToString::to_string);
+        let mut services = snapshot.cluster.services.known().into_iter().flatten();
+        let service = services.find(|it| it.cluster_ips().contains(&question.to));
+        let name = match (&place, service) {
+            (Some(place), _) => place.to_string(),
+            (None, Some(it)) => format!("svc/{}/{}", it.metadata.namespace, it.metadata.name),
+            (None, None) => format!("ip/{}", question.to),
+        };
         let (to, size) = match question.message {
             Message::Echo { size } => (name, size),
             Message::Tcp { port } => (format!("{name}:{port}/tcp"), None),
+        };
+        let traces = trace(network, &flow_of(question)).judged(&Expectation::anyone());
+        let model = match traces.state() {
+            State::Kept => "delivered",
+            State::Unknown => "unknown",
+            State::Broken => traces.representative().disposition.word(),
         };
         let node_of = |it: &Place| snapshot.node_of(it).map(|it| it.to_string());
         Some(Self {
@@ -80,6 +99,7 @@ impl QuestionEntry {
             to_node: place.as_ref().and_then(node_of),
             family: if question.to.is_ipv6() { 6 } else { 4 },
             size,
+            model,
             sent: answers.n_sent,
             answered: answers.n_answered,
             refused: answers.n_refused,
