@@ -131,3 +131,17 @@ fn a_packet_out_of_a_tunnel_keeps_the_mark_of_its_wrapping() {
     let traces = traced("vxlan", &lines[..1], "client-w1", "echo-w2", FlowProtocol::Icmp);
     assert_eq!(traces.state(), State::Kept);
 }
+
+/// `ip_forward` looks a packet up as one that came, and as one that is to leave (`xfrm4_route_forward`).
+#[test]
+fn what_is_forwarded_passes_the_ipsec_policies_of_what_leaves() {
+    for direction in ["fwd", "out"] {
+        let line = format!("w1: xfrm-block {direction} 0.0.0.0/0 10.244.2.0/24");
+        let traces = traced("vxlan", &[&line], "client-w1", "echo-w2", FlowProtocol::Icmp);
+        let (first, _) = elements(&traces);
+        assert!(
+            matches!(first[..], [it] if it.starts_with("node/w1/xfrm/policy/")),
+            "{direction}: {first:?}"
+        );
+    }
+}
