@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use hopwise_snapshot::{Address, Snapshot, hop};
-use hopwise_testkit::{BASES, base_path};
+use hopwise_snapshot::{Snapshot, hop};
+use hopwise_testkit::{BASES, base_path, tentative};
 
 /// Captures every base from a fresh lab; what was written, one line each.
 pub fn capture(root: &Path) -> Result<Vec<String>> {
@@ -29,7 +29,7 @@ fn capture_one(root: &Path, labs: &Path, base: &str) -> Result<String> {
     };
     let file = labs.join(format!("{base}.hop"));
     let collect = || -> Result<Snapshot> {
-        done(hopwise().args(["collect", "--lab", "tk", "-o"]).arg(&file))?;
+        done(hopwise().args(["collect", "--lab", "tk", "--probe", "none", "-o"]).arg(&file))?;
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         hop::read(&bytes).with_context(|| format!("{base} is no snapshot"))
     };
@@ -50,9 +50,7 @@ fn settled(collect: impl Fn() -> Result<Snapshot>) -> Result<Snapshot> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let snapshot = collect()?;
-        let places: Vec<_> = snapshot.places().collect();
-        let nets = places.iter().filter_map(|it| snapshot.net(it)?.addresses.known());
-        if nets.flatten().all(Address::is_usable) {
+        if tentative(&snapshot).is_none() {
             return Ok(snapshot);
         }
         ensure!(Instant::now() < deadline, "addresses are still probed after ten seconds");

@@ -380,14 +380,5 @@ fn recipients_of(cluster: &Cluster, endpoints: &[SocketAddr]) -> BTreeSet<Recipi
 
 /// Whose address this is, by the API server's objects.
 pub(crate) fn recipient_of(cluster: &Cluster, address: IpAddr) -> Recipient {
-    let mut all_pods = cluster.pods.known().into_iter().flatten();
-    let own = |it: &&PodObject| !it.spec.host_network && it.is_running() && it.ips().contains(&address);
-    if let Some(pod) = all_pods.find(own) {
-        return Recipient::Place(Place::Pod(pod.name()));
-    }
-    let mut all_nodes = cluster.nodes.known().into_iter().flatten();
-    match all_nodes.find(|it| it.internal_ips().any(|own| own == address)) {
-        Some(node) => Recipient::Place(Place::Node(node.name())),
-        None => Recipient::Outside(address),
-    }
+    cluster.owner_of(address).map_or(Recipient::Outside(address), Recipient::Place)
 }

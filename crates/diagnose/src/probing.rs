@@ -169,9 +169,7 @@ fn pairs(snapshot: &Snapshot) -> Vec<(NodeName, NodeName)> {
 /// The nodes and the family of a question, where it goes from one node's pod to another's.
 fn between(snapshot: &Snapshot, question: &Question) -> Option<(NodeName, NodeName, bool)> {
     let from = snapshot.node_of(&question.from)?;
-    let mut all_pods = snapshot.cluster.pods.known()?.iter();
-    let pod = all_pods.find(|it| it.ips().into_iter().any(|it| it == question.to))?;
-    let to = snapshot.node_of(&Place::Pod(pod.name()))?;
+    let to = snapshot.node_of(&snapshot.cluster.owner_of(question.to)?)?;
     (from != to).then_some((from, to, question.to.is_ipv6()))
 }
 

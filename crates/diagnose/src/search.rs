@@ -410,7 +410,8 @@ impl Search<'_> {
     /// What is to be said: what was chosen, with its proof; what is left; what will break later.
     fn findings(mut self, violations: &[Violation]) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for at in (0..self.chosen.len()).filter(|it| self.chosen[*it].behind.is_empty()) {
+        let mut behind = Vec::new();
+        for at in 0..self.chosen.len() {
             let changes = self.changes_without(at);
             let without = if changes.is_empty() {
                 self.base.verification.clone()
@@ -419,14 +420,20 @@ impl Search<'_> {
                 tried.unwrap_or_else(|_| self.base.verification.clone())
             };
             let (proof, healed) = proof(&without, &self.world.verification);
+            let chosen = &self.chosen[at];
+            if healed.is_empty() && !chosen.behind.is_empty() {
+                behind.push(chosen.found_behind(proof, violations));
+                continue;
+            }
             let kind = if proof.holds() { Kind::Proven } else { Kind::Suspected };
-            findings.push(finding(self.chosen[at].suspect.clone(), kind, proof, &healed, violations));
+            findings.push(finding(chosen.suspect.clone(), kind, proof, &healed, violations));
         }
         findings.extend(self.left_over(violations));
         findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
+        findings.extend(behind);
         let named = findings.iter().flat_map(|it| it.elements.clone()).collect();
-        findings.extend(self.found_behind(&named, violations));
+        findings.extend(self.left_behind(&named, violations));
         look_alikes::rule_out(&mut findings, &self.tried);
         let named: Vec<Element> = findings.iter().flat_map(|it| it.elements.clone()).collect();
         for suspect in self.latent {

@@ -11,7 +11,10 @@ use std::{
 
 use hopwise_snapshot::{Answers, Message, Question};
 use hopwise_sys::socket::{forbid_fragments, keep_errors, take_error};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
@@ -50,7 +53,7 @@ pub(crate) fn wait_until(descriptors: &[BorrowedFd<'_>], flags: PollFlags, limit
     // A millisecond more than is left, so that nobody spins through the last one.
     let timeout = PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX);
     match poll(&mut all, timeout) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -70,7 +73,7 @@ fn echo(to: IpAddr, size: Option<u32>) -> io::Result<Answers> {
     let probe = probe_number()?;
     let mut answers = Answers::default();
     if let Err(error) = socket.connect(&SocketAddr::new(to, 0).into()) {
-        return refused_by_kernel(&error).map(|()| Answers { n_sent: 1, n_refused: 1, ..answers });
+        return refused_by_kernel(error).map(|()| Answers { n_sent: 1, n_refused: 1, ..answers });
     }
     let mut answered = BTreeSet::new();
     let start = Instant::now();
@@ -80,7 +83,7 @@ fn echo(to: IpAddr, size: Option<u32>) -> io::Result<Answers> {
         match socket.send(&wire::echo_request(mark, is_ipv6, length)) {
             Ok(_) => {}
             Err(error) => {
-                refused_by_kernel(&error)?;
+                refused_by_kernel(error)?;
                 answers.n_refused += 1;
             }
         }
@@ -129,7 +132,7 @@ fn take_replies(
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // ICMP's word about a packet, which the queue of errors has as well.
                 Err(error) => {
-                    refused_by_kernel(&error)?;
+                    refused_by_kernel(error)?;
                     break;
                 }
             }
@@ -138,18 +141,18 @@ fn take_replies(
 }
 
 /// Was it the network that refused, and not the system?
-fn refused_by_kernel(error: &io::Error) -> io::Result<()> {
+fn refused_by_kernel(error: io::Error) -> io::Result<()> {
     use io::ErrorKind::{
         AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkDown,
         NetworkUnreachable, PermissionDenied,
     };
-    // EMSGSIZE (include/uapi/asm-generic/errno.h) has no kind of its own.
-    let is_too_long = error.raw_os_error() == Some(90);
+    // The one that has no kind of its own.
+    let is_too_long = error.raw_os_error() == Some(Errno::EMSGSIZE as i32);
     match error.kind() {
         AddrNotAvailable | ConnectionRefused | ConnectionReset | HostUnreachable | NetworkDown
         | NetworkUnreachable | PermissionDenied => Ok(()),
         _ if is_too_long => Ok(()),
-        _ => Err(io::Error::new(error.kind(), error.to_string())),
+        _ => Err(error),
     }
 }
 
@@ -161,7 +164,7 @@ fn tcp(to: SocketAddr) -> io::Result<Answers> {
         match begin_tcp(to) {
             Ok(socket) => open.push(socket),
             Err(error) => {
-                refused_by_kernel(&error)?;
+                refused_by_kernel(error)?;
                 answers.n_refused += 1;
             }
         }
@@ -175,7 +178,7 @@ fn tcp(to: SocketAddr) -> io::Result<Answers> {
         let mut waiting = Vec::new();
         for socket in open {
             if let Some(error) = socket.take_error()? {
-                refused_by_kernel(&error)?;
+                refused_by_kernel(error)?;
                 answers.n_refused += 1;
             } else if socket.peer_addr().is_ok() {
                 answers.n_answered += 1;
@@ -190,12 +193,10 @@ fn tcp(to: SocketAddr) -> io::Result<Answers> {
 
 /// Begins a TCP connection and does not wait for it.
 fn begin_tcp(to: SocketAddr) -> io::Result<Socket> {
-    // `include/uapi/asm-generic/errno.h`.
-    const EINPROGRESS: i32 = 115;
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     match socket.connect(&to.into()) {
-        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
         _ => Ok(socket),
     }
 }

@@ -121,20 +121,20 @@ impl Crossed {
         // Marks stand near a packet's beginning.
         let mut buffer = [0; 256];
         while let Some((length, direction)) = watch.next(&mut buffer)? {
-            let sighted = wire::sighted(&buffer[..length.min(buffer.len())]);
-            if direction == wanted && sighted == Some(Sighted::Neighbour { asked_for: self.to }) {
-                let n =
-                    if wanted == Direction::Out { &mut self.asked.n_left } else { &mut self.asked.n_arrived };
-                *n += 1;
+            if direction != wanted {
+                continue;
             }
-            let seen = match sighted {
-                Some(Sighted::Marked(mark)) if mark.probe == self.probe => Some((mark.kind, mark.number)),
-                Some(Sighted::Syn { source_port }) => self.ports.get(&source_port).copied(),
-                _ => None,
+            let (seen, n_asked) = match wanted {
+                Direction::Out => (&mut self.left, &mut self.asked.n_left),
+                Direction::In => (&mut self.arrived, &mut self.asked.n_arrived),
             };
-            if direction == wanted {
-                let all = if wanted == Direction::Out { &mut self.left } else { &mut self.arrived };
-                all.extend(seen);
+            match wire::sighted(&buffer[..length.min(buffer.len())]) {
+                Some(Sighted::Marked(mark)) if mark.probe == self.probe => {
+                    seen.insert((mark.kind, mark.number));
+                }
+                Some(Sighted::Syn { source_port }) => seen.extend(self.ports.get(&source_port)),
+                Some(Sighted::Neighbour { asked_for }) if asked_for == self.to => *n_asked += 1,
+                _ => {}
             }
         }
         Ok(())

@@ -22,8 +22,6 @@ use std::{
 use hopwise_snapshot::{Crossing, Observation, Place, Probe};
 use hopwise_sys::NetNs;
 
-pub use wire::Mark;
-
 /// What takes bytes off the wire, for fuzzing alone.
 #[cfg(fuzzing)]
 pub mod fuzzing {

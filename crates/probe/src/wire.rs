@@ -7,13 +7,13 @@ use hopwise_sys::packet::checksum;
 
 /// What is in every packet that is ours: by it a packet is known again wherever it is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// The probe, by a number that nobody else has.
-    pub probe: u64,
+    pub(crate) probe: u64,
     /// Which kind of packet of the probe.
-    pub kind: u16,
+    pub(crate) kind: u16,
     /// Which one of its kind.
-    pub number: u16,
+    pub(crate) number: u16,
 }
 
 /// A packet of ours that was seen.

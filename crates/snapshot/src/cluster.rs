@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeName, Observed, PodName};
+use crate::{NodeName, Observed, Place, PodName};
 
 /// The objects of a cluster, each kind as it could be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,19 @@ impl Cluster {
     /// The pod object called `name`.
     pub fn pod(&self, name: &PodName) -> Option<&PodObject> {
         self.pods.known()?.iter().find(|it| it.is_called(name))
+    }
+
+    /// Whose address this is: a running pod's with a network of its own, or a node's.
+    pub fn owner_of(&self, address: IpAddr) -> Option<Place> {
+        let mut pods = self.pods.known().into_iter().flatten();
+        let is_pods =
+            |it: &&PodObject| !it.spec.host_network && it.is_running() && it.ips().contains(&address);
+        if let Some(pod) = pods.find(is_pods) {
+            return Some(Place::Pod(pod.name()));
+        }
+        let mut nodes = self.nodes.known().into_iter().flatten();
+        let node = nodes.find(|it| it.internal_ips().any(|own| own == address))?;
+        Some(Place::Node(node.name()))
     }
 
     /// The Service called `namespace/name`.

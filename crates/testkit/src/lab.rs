@@ -1,7 +1,7 @@
 //! A case's changes as commands for a lab.
 
 use hopwise_change::{Change, Command, RouteSpec, route_spec};
-use hopwise_snapshot::{Link, LinkDetail, NeighbourState, NetNs, Place, Snapshot, Vxlan, protocols};
+use hopwise_snapshot::{Address, Link, LinkDetail, NeighbourState, NetNs, Place, Snapshot, Vxlan, protocols};
 
 /// The commands that do a change in a lab whose state is `before`; why there are none, where a person's command
 /// cannot do it.
@@ -95,6 +95,14 @@ fn creation(net: &NetNs, link: &Link, vxlan: &Vxlan) -> Vec<String> {
 
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
+}
+
+/// An address that is still being probed for duplicates (RFC 4862, section 5.4), which takes about a second in a new lab.
+pub fn tentative(snapshot: &Snapshot) -> Option<&Address> {
+    let nodes = snapshot.nodes.values().filter_map(|it| Some(&it.known()?.net));
+    let pods = snapshot.pods.values().filter_map(|it| Some(&it.known()?.net));
+    let addresses = nodes.chain(pods).filter_map(|it| it.addresses.known());
+    addresses.flatten().find(|it| !it.is_usable())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod words;
 
 pub use bases::{BASES, base, base_path, workspace};
 pub use case::{Case, CaseError, Expected, Scenario};
-pub use lab::lab_commands;
+pub use lab::{lab_commands, tentative};
 pub use page::{Page, PageError, SECTIONS, Section, pages};
 pub use underlay::Fault;
 pub use volatile::differences;

@@ -3,13 +3,16 @@
 //! Its words: `SCOPE udp PORT`, `SCOPE udp`, `SCOPE all`, `SCOPE mtu BYTES`, where SCOPE is `all`, a node (`w2`), what it
 //! sends (`w2>`) or gets (`>w2`), a pair (`w1-w2`) or one direction (`w1>w2`).
 
-use std::net::IpAddr;
+use std::fmt::Write;
 
-use hopwise_dataplane::{Expectation, Flow, FlowProtocol, Network, Size, State, trace};
+use hopwise_dataplane::{Expectation, Network, State, trace};
+use hopwise_diagnose::flow_of;
 use hopwise_snapshot::{
-    Answers, Crossing, Message, NodeName, Observation, Packet, Place, Probe, Question, Seen, Snapshot,
+    Answers, Crossing, Message, NodeName, Observation, Packet, Probe, Question, Seen, Snapshot,
 };
 
+/// About how many bytes a small packet has.
+const SMALL: u32 = 100;
 /// How many packets of a kind probes send.
 const N_PACKETS: u32 = 5;
 
@@ -47,13 +50,19 @@ impl Fault {
         Ok(Self { ways: ways(snapshot, scope)?, what })
     }
 
-    /// The directions in which it loses packets.
-    pub fn ways(&self) -> &[(NodeName, NodeName)] {
-        &self.ways
+    /// What `nft` is told to have the bridge between a lab's nodes lose these packets: the chain `forward` of the table
+    /// `lost` of the family bridge. A lab's bridge has a port for each node, of its name.
+    pub fn rules(&self) -> String {
+        let mut rules = "add table bridge lost\n\
+                         add chain bridge lost forward { type filter hook forward priority 0; policy accept; }\n"
+            .to_owned();
+        for (from, to) in &self.ways {
+            let _ = writeln!(rules, "add rule bridge lost forward {}", self.rule(from, to));
+        }
+        rules
     }
 
-    /// The words of an nft rule that drops these packets between two ports of a bridge.
-    pub fn rule(&self, input: &str, output: &str) -> String {
+    fn rule(&self, input: &NodeName, output: &NodeName) -> String {
         let what = match self.what {
             What::UdpPort(port) => format!("udp dport {port} "),
             What::Udp => "meta l4proto udp ".to_owned(),
@@ -128,7 +137,6 @@ fn seen(snapshot: &Snapshot, faults: &[Fault], probe: Probe) -> Vec<Observation>
 }
 
 fn crossed(faults: &[Fault], crossing: &Crossing, packet: &Packet) -> Seen {
-    const SMALL: u32 = 100;
     let (protocol, port, length) = match *packet {
         Packet::Vxlan { port, size, .. } => (17, port, size.unwrap_or(SMALL)),
         Packet::Udp { port } => (17, port, SMALL),
@@ -142,21 +150,16 @@ fn crossed(faults: &[Fault], crossing: &Crossing, packet: &Packet) -> Seen {
 
 /// Does a question get an answer, by the model and by what the faults take from its tunnel?
 fn is_answered(snapshot: &Snapshot, faults: &[Fault], question: &Question) -> bool {
-    let protocol = match question.message {
-        Message::Echo { .. } => FlowProtocol::Icmp,
-        Message::Tcp { port } => FlowProtocol::Tcp(port),
+    let length = match question.message {
+        Message::Echo { size: Some(size) } => size,
+        _ => SMALL,
     };
-    let mut flow = Flow::new(question.from.clone(), question.to, protocol);
-    let mut length = 100;
-    if let Message::Echo { size: Some(size) } = question.message {
-        flow.size = Size::Bytes(size);
-        length = size;
-    }
     let network = Network::new(snapshot);
-    if trace(&network, &flow).judged(&Expectation::anyone()).state() != State::Kept {
+    if trace(&network, &flow_of(question)).judged(&Expectation::anyone()).state() != State::Kept {
         return false;
     }
-    let (Some(from), Some(to)) = (snapshot.node_of(&question.from), node_of(snapshot, question.to)) else {
+    let asked = snapshot.cluster.owner_of(question.to).and_then(|it| snapshot.node_of(&it));
+    let (Some(from), Some(to)) = (snapshot.node_of(&question.from), asked) else {
         return true;
     };
     // The bases' tunnels: VXLAN on UDP 8472.
@@ -164,10 +167,4 @@ fn is_answered(snapshot: &Snapshot, faults: &[Fault], question: &Question) -> bo
     !faults
         .iter()
         .any(|it| it.loses((&from, &to), 17, 8472, outer) || it.loses((&to, &from), 17, 8472, outer))
-}
-
-fn node_of(snapshot: &Snapshot, address: IpAddr) -> Option<NodeName> {
-    let mut pods = snapshot.cluster.pods.known()?.iter();
-    let pod = pods.find(|it| it.ips().into_iter().any(|it| it == address))?;
-    snapshot.node_of(&Place::Pod(pod.name()))
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, fmt::Write, thread, time::Duration};
 
 use hopwise_diagnose::{Kind, diagnose};
-use hopwise_snapshot::{Observation, Place, Snapshot};
-use hopwise_testkit::Fault;
+use hopwise_snapshot::{Observation, Snapshot};
+use hopwise_testkit::{Fault, tentative};
 
 use crate::laboratory::{Laboratory, LaboratoryError};
 
@@ -130,11 +130,7 @@ fn settled(laboratory: &Laboratory, lab: &str) -> Result<Snapshot, LaboratoryErr
     const N_TIMES: usize = 100;
     let mut snapshot = laboratory.snapshot(lab)?;
     for _ in 0..N_TIMES {
-        let is_usable = |it: Place| {
-            let addresses = snapshot.net(&it).and_then(|it| it.addresses.known());
-            addresses.into_iter().flatten().all(hopwise_snapshot::Address::is_usable)
-        };
-        if snapshot.places().all(is_usable) {
+        if tentative(&snapshot).is_none() {
             break;
         }
         thread::sleep(Duration::from_millis(100));
@@ -143,16 +139,11 @@ fn settled(laboratory: &Laboratory, lab: &str) -> Result<Snapshot, LaboratoryErr
     Ok(snapshot)
 }
 
-/// The rules of the bridge between the nodes.
+/// The rules of the bridge between the nodes, the first of which loses so many of a hundred packets by chance.
 fn rules(fault: &Fault, loss: u32) -> String {
-    let mut rules = "add table bridge lost\n\
-                     add chain bridge lost forward { type filter hook forward priority 0; policy accept; }\n"
-        .to_owned();
+    let mut rules = fault.rules();
     if loss > 0 {
-        let _ = writeln!(rules, "add rule bridge lost forward numgen random mod 100 < {loss} drop");
-    }
-    for (from, to) in fault.ways() {
-        let _ = writeln!(rules, "add rule bridge lost forward {}", fault.rule(from.as_str(), to.as_str()));
+        let _ = writeln!(rules, "insert rule bridge lost forward numgen random mod 100 < {loss} drop");
     }
     rules
 }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write,
     fs,
     sync::{
         Mutex,
@@ -17,7 +16,9 @@ use std::{
 
 use hopwise_diagnose::diagnose;
 use hopwise_snapshot::{Element, Place, Snapshot, hop};
-use hopwise_testkit::{BASES, Case, Fault, Page, base, differences, lab_commands, pages, workspace};
+use hopwise_testkit::{
+    BASES, Case, Fault, Page, base, differences, lab_commands, pages, tentative, workspace,
+};
 
 use crate::harness::{Labs, plain_user, program, users};
 
@@ -25,10 +26,15 @@ const PAGES: &str = "crates/diagnose/src/causes";
 /// How many labs there are at once.
 const N_LABS: usize = 2;
 
-/// What `hopwise collect` reads of a lab.
-fn collected(labs: &Labs, lab: &str) -> Snapshot {
+/// What `hopwise collect` reads of a lab, with these probes.
+fn collected(labs: &Labs, lab: &str, probes: &str) -> Snapshot {
     let file = labs.directory.join(format!(".{lab}.hop"));
-    let output = labs.command(program()).args(["collect", "--lab", lab, "-o"]).arg(&file).output().unwrap();
+    let output = labs
+        .command(program())
+        .args(["collect", "--lab", lab, "--probe", probes, "-o"])
+        .arg(&file)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "collect {lab}: {}", String::from_utf8_lossy(&output.stderr));
     let snapshot = hop::read(&fs::read(&file).unwrap()).unwrap();
     fs::remove_file(file).unwrap();
@@ -39,14 +45,8 @@ fn collected(labs: &Labs, lab: &str) -> Snapshot {
 fn settled(labs: &Labs, lab: &str) -> Snapshot {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let snapshot = collected(labs, lab);
-        let nets = snapshot.places().collect::<Vec<_>>();
-        let mut addresses = nets
-            .iter()
-            .filter_map(|it| snapshot.net(it)?.addresses.known())
-            .flatten()
-            .filter(|it| !it.is_usable());
-        match addresses.next() {
+        let snapshot = collected(labs, lab, "none");
+        match tentative(&snapshot) {
             None => return snapshot,
             Some(it) => assert!(Instant::now() < deadline, "{} is probed for ten seconds", it.address),
         }
@@ -146,7 +146,7 @@ fn found(labs: &Labs, lab: &str, case: &Case) -> Result<(Findings, Findings), St
     for fault in case.faults_in(&world).map_err(|it| it.to_string())? {
         break_underlay(labs, lab, &fault)?;
     }
-    let mut world = collected(labs, lab);
+    let mut world = collected(labs, lab, "auto");
     case.forget_in(&mut world).map_err(|it| it.to_string())?;
     let findings = diagnose(&world).findings;
     Ok((expected, findings.iter().map(|it| (it.cause.code.to_string(), it.elements[0].clone())).collect()))
@@ -154,14 +154,7 @@ fn found(labs: &Labs, lab: &str, case: &Case) -> Result<(Findings, Findings), St
 
 /// Has the bridge between the nodes drop what a fault loses.
 fn break_underlay(labs: &Labs, lab: &str, fault: &Fault) -> Result<(), String> {
-    let mut rules = "add table bridge lost\n\
-                     add chain bridge lost forward { type filter hook forward priority 0; policy accept; }\n"
-        .to_owned();
-    for (from, to) in fault.ways() {
-        let _ = writeln!(rules, "add rule bridge lost forward {}", fault.rule(from.as_str(), to.as_str()));
-    }
-    let output =
-        labs.lab(&["exec", lab, "fab", "--", "sh", "-c", &format!("nft -f - <<'END'\n{rules}END\n")]);
+    let output = labs.lab(&["exec", lab, "fab", "--", "nft", &fault.rules()]);
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if output.status.success() { Ok(()) } else { Err(format!("in fab, nft said: {said}")) }
 }

@@ -185,7 +185,7 @@ fn is_foreign(intent: &Intent<'_>, place: &Place, link: &str, address: IpAddr) -
     }
     let services = intent.snapshot.cluster.services.known().into_iter().flatten();
     let is_services = services.flat_map(Service::cluster_ips).any(|it| it == address);
-    let is_others = if let Some(owner) = owner_of(intent, address) {
+    let is_others = if let Some(owner) = intent.snapshot.cluster.owner_of(address) {
         owner != *place
     } else {
         let mut all_nodes = intent.snapshot.cluster.nodes.known().into_iter().flatten();
@@ -193,16 +193,4 @@ fn is_foreign(intent: &Intent<'_>, place: &Place, link: &str, address: IpAddr) -
         owner.is_some_and(|it| Some(it.name()) != intent.snapshot.node_of(place))
     };
     is_others || (is_services && link != "kube-ipvs0" && link != "nodelocaldns")
-}
-
-fn owner_of(intent: &Intent<'_>, address: IpAddr) -> Option<Place> {
-    let cluster = &intent.snapshot.cluster;
-    let mut all_pods = cluster.pods.known().into_iter().flatten();
-    if let Some(pod) =
-        all_pods.find(|it| !it.spec.host_network && it.is_running() && it.ips().contains(&address))
-    {
-        return Some(Place::Pod(pod.name()));
-    }
-    let mut all_nodes = cluster.nodes.known().into_iter().flatten();
-    all_nodes.find(|it| it.internal_ips().any(|own| own == address)).map(|it| Place::Node(it.name()))
 }

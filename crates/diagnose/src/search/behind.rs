@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hopwise_dataplane::{Blocker, Check, Network, State, all_blockers};
 use hopwise_snapshot::Element;
 
-use super::{Chosen, MOST_SUSPECTS, Search, classes, finding, proof, representatives};
+use super::{Chosen, MOST_SUSPECTS, Search, classes, finding, representatives};
 use crate::{
     cause::Suspect,
     causes,
@@ -68,23 +68,8 @@ impl Search<'_> {
         helped.unwrap_or_default()
     }
 
-    /// Findings for what stands behind: what was chosen for it, and what nothing removes there either, unless it has a
-    /// name already.
-    pub(super) fn found_behind(
-        &mut self,
-        named: &BTreeSet<Element>,
-        violations: &[Violation],
-    ) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for at in (0..self.chosen.len()).filter(|it| !self.chosen[*it].behind.is_empty()) {
-            let changes = self.changes_without(at);
-            let Ok(without) = self.base.verification_with(&changes) else { continue };
-            let (proof, _) = proof(&without, &self.world.verification);
-            let proof = Proof { not_tried: Some(BEHIND.to_owned()), ..proof };
-            let chosen = &self.chosen[at];
-            let found = finding(chosen.suspect.clone(), Kind::Suspected, proof, &chosen.behind, violations);
-            findings.push(found);
-        }
+    /// Findings for what nothing removes of what stands behind, unless it has a name already.
+    pub(super) fn left_behind(&self, named: &BTreeSet<Element>, violations: &[Violation]) -> Vec<Finding> {
         let mut left: BTreeMap<Blocker, BTreeSet<usize>> = BTreeMap::new();
         for (at, all) in stopped(&self.world, self.world.verification.broken()) {
             let first = &self.world.verification.results[at].blockers;
@@ -93,12 +78,19 @@ impl Search<'_> {
                 left.entry(blocker.clone()).or_default().insert(at);
             }
         }
-        for (blocker, promises) in left {
+        let left = left.into_iter().map(|(blocker, promises)| {
             let proof = Proof { not_tried: Some(BEHIND.to_owned()), ..Proof::default() };
-            let suspect = causes::fallback(&blocker);
-            findings.push(finding(suspect, Kind::Suspected, proof, &promises, violations));
-        }
-        findings
+            finding(causes::fallback(&blocker), Kind::Suspected, proof, &promises, violations)
+        });
+        left.collect()
+    }
+}
+
+impl Chosen {
+    /// The finding of what was chosen for what stands behind alone.
+    pub(super) fn found_behind(&self, mut proof: Proof, violations: &[Violation]) -> Finding {
+        proof.not_tried = Some(BEHIND.to_owned());
+        finding(self.suspect.clone(), Kind::Suspected, proof, &self.behind, violations)
     }
 }
 

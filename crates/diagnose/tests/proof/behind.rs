@@ -2,9 +2,9 @@
 
 use hopwise_change::Change;
 use hopwise_diagnose::{Diagnosis, Kind};
-use hopwise_snapshot::{Observed, Place, Snapshot, SysctlKey};
+use hopwise_snapshot::{Observed, Place, Snapshot};
 
-use crate::{changed, diagnosis, healthy, lines};
+use crate::{changed, diagnosis, healthy, inserted, lines, sysctl};
 
 /// Node w2 remembers as many connections as it may: to raise that is for the machine that it runs on.
 fn full(mut snapshot: Snapshot) -> Snapshot {
@@ -14,19 +14,7 @@ fn full(mut snapshot: Snapshot) -> Snapshot {
 }
 
 fn not_forwarding() -> Change {
-    let key = SysctlKey::from_dotted("net.ipv4.ip_forward");
-    Change::Sysctl { place: Place::node("w2"), key, value: "0".to_owned() }
-}
-
-fn dropped() -> Change {
-    Change::IptablesInserted {
-        place: Place::node("w2"),
-        tool: "iptables-nft".to_owned(),
-        table: "filter".to_owned(),
-        chain: "FORWARD".to_owned(),
-        position: 1,
-        rule: "-o cni0 -j DROP".to_owned(),
-    }
+    sysctl("w2", "net.ipv4.ip_forward", "0")
 }
 
 const FULL: &str = "HW9009 suspected node/w2/conntrack/max";
@@ -55,7 +43,8 @@ fn one_fault_behind_a_full_table_is_named_after_it() {
 
 #[test]
 fn two_faults_behind_a_full_table_are_named_after_it() {
-    let (_, lines) = found(&changed(full(healthy()), &[not_forwarding(), dropped()]));
+    let (_, lines) =
+        found(&changed(full(healthy()), &[not_forwarding(), inserted("w2", "FORWARD", "-o cni0 -j DROP")]));
     assert_eq!(
         lines,
         [

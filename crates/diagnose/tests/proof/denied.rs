@@ -8,7 +8,7 @@ use hopwise_snapshot::{
     LabelSelector, NetworkPolicy, NetworkPolicySpec, ObjectMeta, Observed, Place, PodName, Snapshot,
 };
 
-use crate::{changed, diagnosis, healthy, lines};
+use crate::{changed, deleted, diagnosis, healthy, inserted, lines, sysctl};
 
 /// A policy that lets nobody in to a pod, and the rule by which its node obeys it.
 fn with_policy(snapshot: Snapshot) -> Snapshot {
@@ -38,32 +38,15 @@ fn with_policy_alone(mut snapshot: Snapshot) -> (Snapshot, std::net::IpAddr) {
 }
 
 fn dropped(rule: &str) -> Change {
-    Change::IptablesInserted {
-        place: Place::node("w2"),
-        tool: "iptables-nft".to_owned(),
-        table: "filter".to_owned(),
-        chain: "FORWARD".to_owned(),
-        position: 1,
-        rule: rule.to_owned(),
-    }
+    inserted("w2", "FORWARD", rule)
 }
 
 fn forwarding(value: &str) -> Change {
-    Change::Sysctl {
-        place: Place::node("w2"),
-        key: hopwise_snapshot::SysctlKey::from_dotted("net.ipv4.ip_forward"),
-        value: value.to_owned(),
-    }
+    sysctl("w2", "net.ipv4.ip_forward", value)
 }
 
 fn opening() -> Change {
-    Change::IptablesDeleted {
-        place: Place::node("w2"),
-        tool: "iptables-nft".to_owned(),
-        table: "filter".to_owned(),
-        chain: "FORWARD".to_owned(),
-        position: 1,
-    }
+    deleted("w2", "FORWARD", 1)
 }
 
 fn repair(snapshot: &Snapshot, changes: &[Change]) -> Repair {

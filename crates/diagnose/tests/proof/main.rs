@@ -13,7 +13,7 @@ mod texts;
 use hopwise_change::Change;
 use hopwise_dataplane::{Promise, PromiseKind, contract};
 use hopwise_diagnose::{Diagnosis, Finding, Kind, diagnose_promises};
-use hopwise_snapshot::{Element, Observed, Place, Snapshot, hop};
+use hopwise_snapshot::{Element, Observed, Place, Snapshot, SysctlKey, hop};
 
 fn healthy() -> Snapshot {
     hop::read(include_bytes!("../../../cli/tests/snapshots/healthy.hop")).unwrap()
@@ -79,4 +79,31 @@ fn sure(diagnosis: &Diagnosis) -> impl Iterator<Item = &Finding> {
 fn has_route(snapshot: &Snapshot, place: &Place, destination: &str) -> bool {
     let Some(Observed::Known(routes)) = snapshot.net(place).map(|it| &it.routes) else { return false };
     routes.iter().any(|it| it.destination.to_string() == destination)
+}
+
+fn sysctl(node: &str, key: &str, value: &str) -> Change {
+    Change::Sysctl { place: Place::node(node), key: SysctlKey::from_dotted(key), value: value.to_owned() }
+}
+
+/// A rule as the first of a chain.
+fn inserted(node: &str, chain: &str, rule: &str) -> Change {
+    Change::IptablesInserted {
+        place: Place::node(node),
+        tool: "iptables-nft".to_owned(),
+        table: "filter".to_owned(),
+        chain: chain.to_owned(),
+        position: 1,
+        rule: rule.to_owned(),
+    }
+}
+
+/// A chain without a rule of its own.
+fn deleted(node: &str, chain: &str, position: usize) -> Change {
+    Change::IptablesDeleted {
+        place: Place::node(node),
+        tool: "iptables-nft".to_owned(),
+        table: "filter".to_owned(),
+        chain: chain.to_owned(),
+        position,
+    }
 }

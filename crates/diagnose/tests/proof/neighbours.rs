@@ -3,9 +3,9 @@
 use hopwise_change::Change;
 use hopwise_diagnose::{Kind, prove};
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{Neighbour, NeighbourState, Place, Snapshot, SysctlKey};
+use hopwise_snapshot::{Neighbour, NeighbourState, Place, Snapshot};
 
-use crate::{changed, diagnosis, has_route, healthy, line, lines};
+use crate::{changed, deleted, diagnosis, has_route, healthy, inserted, line, lines, sysctl};
 
 /// The change that a repair makes to the state of a kernel, or of a file where it makes none other.
 fn change_of(repair: &Repair) -> Change {
@@ -35,19 +35,14 @@ fn check(fault: Change, first: &str, neighbours: impl Fn(&Change) -> Vec<Change>
     }
 }
 
-fn sysctl(place: &Place, key: &str, value: &str) -> Change {
-    Change::Sysctl { place: place.clone(), key: SysctlKey::from_dotted(key), value: value.to_owned() }
-}
-
 #[test]
 fn forwarding_is_switched_on_at_its_own_node() {
-    let w2 = Place::node("w2");
-    check(sysctl(&w2, "net.ipv4.ip_forward", "0"), "node/w2/sysctl/net.ipv4.ip_forward", |_| {
+    check(sysctl("w2", "net.ipv4.ip_forward", "0"), "node/w2/sysctl/net.ipv4.ip_forward", |_| {
         vec![
-            sysctl(&w2, "net.ipv4.conf.all.rp_filter", "0"),
-            sysctl(&w2, "net.ipv6.conf.all.forwarding", "1"),
-            sysctl(&Place::node("w1"), "net.ipv4.ip_forward", "1"),
-            sysctl(&Place::node("cp"), "net.ipv4.ip_forward", "1"),
+            sysctl("w2", "net.ipv4.conf.all.rp_filter", "0"),
+            sysctl("w2", "net.ipv6.conf.all.forwarding", "1"),
+            sysctl("w1", "net.ipv4.ip_forward", "1"),
+            sysctl("cp", "net.ipv4.ip_forward", "1"),
         ]
     });
 }
@@ -81,32 +76,9 @@ fn a_route_is_made_at_its_own_node_and_to_its_own_range() {
         vec![
             Change::RouteReplaced { place: w1.clone(), route: elsewhere.clone() },
             Change::RouteReplaced { place: w2.clone(), route: elsewhere },
-            sysctl(&w1, "net.ipv4.ip_forward", "1"),
+            sysctl("w1", "net.ipv4.ip_forward", "1"),
         ]
     });
-}
-
-/// A rule as the first of a chain.
-fn inserted(node: &str, chain: &str, rule: &str) -> Change {
-    Change::IptablesInserted {
-        place: Place::node(node),
-        tool: "iptables-nft".to_owned(),
-        table: "filter".to_owned(),
-        chain: chain.to_owned(),
-        position: 1,
-        rule: rule.to_owned(),
-    }
-}
-
-/// A chain without a rule of its own.
-fn deleted(node: &str, chain: &str, position: usize) -> Change {
-    Change::IptablesDeleted {
-        place: Place::node(node),
-        tool: "iptables-nft".to_owned(),
-        table: "filter".to_owned(),
-        chain: chain.to_owned(),
-        position,
-    }
 }
 
 #[test]

@@ -71,9 +71,7 @@ impl ProbesDocument {
 impl QuestionEntry {
     fn new(snapshot: &Snapshot, network: &Network, observation: &Observation) -> Option<Self> {
         let Observation::Asked { question, answers } = observation else { return None };
-        let mut pods = snapshot.cluster.pods.known().into_iter().flatten();
-        let asked = pods.find(|it| it.ips().into_iter().any(|it| it == question.to));
-        let place = asked.map(|it| Place::Pod(it.name()));
+        let place = snapshot.cluster.owner_of(question.to);
         let mut services = snapshot.cluster.services.known().into_iter().flatten();
         let service = services.find(|it| it.cluster_ips().contains(&question.to));
         let name = match (&place, service) {
