@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hopwise_snapshot::{Place, RouteKind, RoutingRule, RuleAction, tables};
+use hopwise_snapshot::{Place, RouteKind, RoutingRule, RuleAction, protocols, tables};
 use ipnet::IpNet;
 
 use crate::{Change, RouteSpec, added};
@@ -14,6 +14,8 @@ pub struct Command {
     pub place: Option<Place>,
     /// The program and its arguments.
     pub arguments: Vec<String>,
+    /// What it reads from its standard input; empty for nothing.
+    pub input: String,
 }
 
 impl fmt::Display for Command {
@@ -25,7 +27,14 @@ impl fmt::Display for Command {
             }
             f.write_str(&quoted(argument))?;
         }
-        Ok(())
+        if self.input.is_empty() { Ok(()) } else { write!(f, " <<'EOF'\n{}\nEOF", self.input.trim_end()) }
+    }
+}
+
+impl Command {
+    /// A command that reads nothing.
+    pub fn new(place: Option<Place>, arguments: Vec<String>) -> Self {
+        Self { place, arguments, input: String::new() }
     }
 }
 
@@ -43,7 +52,7 @@ impl Change {
     #[expect(clippy::too_many_lines, reason = "one arm a change")]
     pub fn commands(&self) -> Vec<Command> {
         let place = self.place();
-        let one = |words: Vec<String>| vec![Command { place: place.clone(), arguments: words }];
+        let one = |words: Vec<String>| vec![Command::new(place.clone(), words)];
         match self {
             Self::Sysctl { key, value, .. } => one(words(&["sysctl", "-w", &format!("{key}={value}")])),
             Self::LinkUp { link, up, .. } => {
@@ -134,33 +143,23 @@ impl Change {
             Self::Resynced { node, controller } => {
                 let (namespace, _) = controller.daemon_set();
                 let field = format!("spec.nodeName={node}");
-                vec![Command {
-                    place: None,
-                    arguments: words(&[
-                        "kubectl",
-                        "-n",
-                        namespace,
-                        "delete",
-                        "pod",
-                        "-l",
-                        controller.label(),
-                        "--field-selector",
-                        &field,
-                    ]),
-                }]
+                let label = controller.label();
+                let arguments =
+                    ["kubectl", "-n", namespace, "delete", "pod", "-l", label, "--field-selector", &field];
+                vec![Command::new(None, words(&arguments))]
             }
-            Self::PodRecreated { pod } => vec![Command {
-                place: None,
-                arguments: words(&["kubectl", "-n", &pod.namespace, "delete", "pod", &pod.name]),
-            }],
+            Self::PodRecreated { pod } => {
+                let arguments = ["kubectl", "-n", &pod.namespace, "delete", "pod", &pod.name];
+                vec![Command::new(None, words(&arguments))]
+            }
             Self::ProcessStarted { program, .. } => one(words(&["systemctl", "restart", program])),
             Self::IptablesFlushed { tool, table, .. } => ["-F", "-X"]
-                .map(|verb| Command { place: place.clone(), arguments: words(&[tool, "-t", table, verb]) })
+                .map(|verb| Command::new(place.clone(), words(&[tool, "-t", table, verb])))
                 .to_vec(),
             rules => match rules.rule_words() {
                 words if words.is_empty() => {
                     let all = added::commands(rules).into_iter();
-                    all.map(|arguments| Command { place: place.clone(), arguments }).collect()
+                    all.map(|arguments| Command::new(place.clone(), arguments)).collect()
                 }
                 words => one(words),
             },
@@ -236,8 +235,10 @@ impl RouteSpec {
         if self.metric != 0 && !(is_ipv6 && self.metric == 1024) {
             all.extend(words(&["metric", &self.metric.to_string()]));
         }
-        if self.protocol == 2 {
-            all.extend(words(&["proto", "kernel"]));
+        match self.protocol {
+            protocols::BOOT | protocols::UNSPEC => {}
+            protocols::KERNEL => all.extend(words(&["proto", "kernel"])),
+            other => all.extend(words(&["proto", &other.to_string()])),
         }
         if self.scope == 253 && !is_ipv6 {
             all.extend(words(&["scope", "link"]));

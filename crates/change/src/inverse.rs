@@ -191,7 +191,8 @@ fn holds(net: &NetNs, link: &str, address: ipnet::IpNet) -> bool {
     held.any(|it| it.link == index && it.address == address)
 }
 
-fn name_of(net: &NetNs, index: IfIndex) -> Option<String> {
+/// The name of an interface.
+pub(crate) fn name_of(net: &NetNs, index: IfIndex) -> Option<String> {
     net.links.known()?.iter().find(|it| it.index == index).map(|it| it.name.clone())
 }
 

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 pub(crate) fn set_sysctl(net: &mut NetNs, key: &SysctlKey, value: &str) {
     let names: Vec<String> = net.links.known().into_iter().flatten().map(|it| it.name.clone()).collect();
     let Observed::Known(sysctls) = &mut net.sysctls else { return };
+    let is_other = sysctls.values.get(key).is_none_or(|it| it != value);
     let mut set = |key: SysctlKey| {
         sysctls.unreadable.remove(&key);
         sysctls.values.insert(key, value.to_owned());
@@ -39,6 +40,11 @@ pub(crate) fn set_sysctl(net: &mut NetNs, key: &SysctlKey, value: &str) {
     }
     if !is_ipv6 {
         set(SysctlKey::from_path("net/ipv4/ip_forward"));
+        // Who forwards takes no redirects (`inet_forward_change`, only where the switch changes).
+        let redirects = SysctlKey::from_path("net/ipv4/conf/all/accept_redirects");
+        if is_other && sysctls.values.contains_key(&redirects) {
+            sysctls.values.insert(redirects, if value == "0" { "1" } else { "0" }.to_owned());
+        }
     }
     if spreads == "disable_ipv6" {
         for name in &names {

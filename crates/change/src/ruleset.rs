@@ -70,7 +70,7 @@ pub(crate) fn text_of<'a>(facts: &'a mut Netfilter, tool: &str) -> Option<&'a mu
     })
 }
 
-fn known_text<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
+pub(crate) fn text_known<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
     match tool {
         "iptables-nft" => facts.iptables_nft.ipv4.known(),
         "ip6tables-nft" => facts.iptables_nft.ipv6.known(),
@@ -84,7 +84,7 @@ fn known_text<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
 /// A rule in its tool's words, without its chain: the one at a place, counted from 1, of a chain that an iptables
 /// tool shows.
 pub fn rule_text(facts: &Netfilter, tool: &str, table: &str, chain: &str, position: usize) -> Option<String> {
-    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
+    let lines: Vec<&str> = text_known(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let at = *rules_of(&lines, span, chain).get(position.checked_sub(1)?)?;
     lines[at].split_once(&format!("-A {chain} ")).map(|(_, rule)| rule.to_owned())
@@ -92,7 +92,7 @@ pub fn rule_text(facts: &Netfilter, tool: &str, table: &str, chain: &str, positi
 
 /// The place, from 1, of the first rule of these words.
 pub fn rule_position(facts: &Netfilter, tool: &str, table: &str, chain: &str, rule: &str) -> Option<usize> {
-    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
+    let lines: Vec<&str> = text_known(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let head = format!("-A {chain} ");
     let is_it = |at: &usize| lines[*at].split_once(&head).is_some_and(|(_, own)| own == rule);
@@ -101,7 +101,7 @@ pub fn rule_position(facts: &Netfilter, tool: &str, table: &str, chain: &str, ru
 
 /// The policy of a chain.
 pub(crate) fn policy(facts: &Netfilter, tool: &str, table: &str, chain: &str) -> Option<String> {
-    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
+    let lines: Vec<&str> = text_known(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let head = format!(":{chain} ");
     let line = lines[span.0..span.1].iter().find_map(|it| it.strip_prefix(&head))?;
@@ -209,7 +209,7 @@ pub(crate) fn set_text(facts: &mut Netfilter, tool: &str, text: String) -> Optio
 }
 
 /// The lines of a table in `iptables-save` text: from its `*table` line to its `COMMIT`.
-fn table_lines(lines: &[&str], table: &str) -> Option<(usize, usize)> {
+pub(crate) fn table_lines(lines: &[&str], table: &str) -> Option<(usize, usize)> {
     let start = lines.iter().position(|it| it.strip_prefix('*').is_some_and(|name| name.trim() == table))?;
     let end = start + lines[start..].iter().position(|it| it.trim() == "COMMIT")?;
     Some((start, end))
@@ -222,7 +222,7 @@ fn is_rule_line(line: &str, chain: &str) -> bool {
     words.next() == Some("-A") && words.next() == Some(chain)
 }
 
-fn rules_of(lines: &[&str], span: (usize, usize), chain: &str) -> Vec<usize> {
+pub(crate) fn rules_of(lines: &[&str], span: (usize, usize), chain: &str) -> Vec<usize> {
     (span.0..span.1).filter(|at| is_rule_line(lines[*at], chain)).collect()
 }
 

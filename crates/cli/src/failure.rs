@@ -7,6 +7,7 @@ use hopwise_report::{QueryError, document::ErrorDocument, nearest};
 
 use crate::{
     output::{Format, print_error},
+    repair::{ActError, RunError},
     source::SourceFailure,
 };
 
@@ -41,6 +42,20 @@ pub(crate) enum Failure {
         /// What was asked for.
         written: String,
     },
+    /// The diagnosis has no such finding.
+    #[error("there is no finding `{written}`{}", others(.found))]
+    NoSuchFinding {
+        /// What was asked for.
+        written: String,
+        /// The findings that there are.
+        found: String,
+    },
+    /// A repair could not be written down or read.
+    #[error(transparent)]
+    Run(Box<RunError>),
+    /// Something could not be done.
+    #[error(transparent)]
+    Act(Box<ActError>),
     /// A snapshot has no such node.
     #[error("there is no node `{name}` in {source_name}: expected one of {nodes}")]
     NoSuchNode {
@@ -61,6 +76,11 @@ pub(crate) enum Failure {
     },
 }
 
+/// The findings that there are, behind one that is not there.
+fn others(found: &str) -> String {
+    if found.is_empty() { ": nothing was found".to_owned() } else { format!(": expected one of {found}") }
+}
+
 impl Failure {
     /// What to do about it, where that is known.
     fn next(&self) -> Option<String> {
@@ -68,7 +88,11 @@ impl Failure {
             Self::Source(it) => it.next(),
             Self::Query(it) => it.next(),
             Self::NoSuchCause { written } => Some(likely_causes(written)),
-            Self::NoSuchNode { .. } | Self::Write { .. } => None,
+            Self::NoSuchFinding { .. }
+            | Self::Run(_)
+            | Self::Act(_)
+            | Self::NoSuchNode { .. }
+            | Self::Write { .. } => None,
         }
     }
 

@@ -13,6 +13,7 @@ mod output;
 mod probe;
 mod program;
 mod progress;
+mod repair;
 mod source;
 mod trace;
 mod verdict;
@@ -43,6 +44,8 @@ enum Command {
     Matrix(matrix::MatrixCommand),
     #[command(subcommand)]
     Probe(probe::Probe),
+    Repair(repair::RepairCommand),
+    Undo(repair::UndoCommand),
     Collect(collect::Collect),
     Diff(diff::DiffCommand),
     Explain(causes::Explain),
@@ -72,6 +75,8 @@ fn main() -> ExitCode {
         Command::Trace(it) => it.run(program),
         Command::Matrix(it) => it.run(program),
         Command::Probe(it) => probe::run(&it),
+        Command::Repair(it) => it.run(program),
+        Command::Undo(it) => it.run(program),
         Command::Collect(it) => it.run(program),
         Command::Diff(it) => it.run(),
         Command::Explain(it) => it.run(program),

@@ -39,6 +39,13 @@ pub(crate) struct Probing {
     probe: ProbeMode,
 }
 
+impl Probing {
+    /// Are no packets sent?
+    pub(crate) fn is_none(self) -> bool {
+        self.probe == ProbeMode::None
+    }
+}
+
 /// Which packets are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ProbeMode {
@@ -58,7 +65,9 @@ pub(crate) enum SourceFailure {
     #[error("no source: expected a lab as --lab NAME, or a snapshot as --snapshot FILE")]
     NoSource,
     /// Packets were to be sent, and the source is no cluster.
-    #[error("a snapshot file sends no packets: expected a lab as --lab NAME")]
+    #[error(
+        "a snapshot file is no cluster: nothing can be sent from it or done in it; expected a lab as --lab NAME"
+    )]
     NotLive,
     /// The lab.
     #[error("failed to read lab `{name}`")]
@@ -160,6 +169,15 @@ impl Source {
     /// Was a source named?
     pub(crate) fn is_named(&self) -> bool {
         self.lab.is_some() || self.snapshot.is_some()
+    }
+
+    /// The lab, for what is done in one.
+    pub(crate) fn live(&self) -> Result<&LabName, SourceFailure> {
+        match (&self.lab, &self.snapshot) {
+            (Some(name), _) => Ok(name),
+            (None, Some(_)) => Err(SourceFailure::NotLive),
+            (None, None) => Err(SourceFailure::NoSource),
+        }
     }
 
     /// The words that name the same source on another command line.

@@ -15,6 +15,7 @@ mod finding;
 mod hypothesis;
 mod intent;
 mod look_alikes;
+pub mod plan;
 mod probing;
 mod rules;
 mod search;

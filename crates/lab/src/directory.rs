@@ -102,6 +102,11 @@ impl LabDirectory {
         self.path.join("objects")
     }
 
+    /// What repairs of this lab write down.
+    pub(crate) fn repairs(&self) -> PathBuf {
+        self.path.join("repairs")
+    }
+
     /// Where the keeper listens, by a path that is never too long for a socket's address (108 bytes) while the file
     /// is open.
     pub(crate) fn control(&self) -> io::Result<(File, PathBuf)> {

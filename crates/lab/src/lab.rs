@@ -142,6 +142,11 @@ impl Lab {
         self.directory.objects()
     }
 
+    /// The directory for what repairs of this lab write down; it goes with the lab.
+    pub fn repairs_dir(&self) -> PathBuf {
+        self.directory.repairs()
+    }
+
     /// What a cluster in this lab must reach outside.
     pub fn outside(&self) -> Vec<OutsideTarget> {
         let protocols = [Protocol::Tcp, Protocol::Udp];

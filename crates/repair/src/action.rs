@@ -1,5 +1,7 @@
 //! Actions, and the repair that they make up.
 
+use std::collections::BTreeMap;
+
 use hopwise_change::Change;
 use hopwise_snapshot::{Observed, Place, Snapshot, SysctlKey};
 
@@ -12,6 +14,9 @@ pub struct Action {
     pub place: Option<Place>,
     /// What it changes, as the model understands it. Empty for a step that only a person can do.
     pub changes: Vec<Change>,
+    /// What brings these changes about where that is not the changes themselves: a pod that is made anew writes its files
+    /// and starts its programs by itself.
+    pub by: Option<Change>,
     /// The commands, or what a person is told to do.
     pub run: Vec<String>,
     /// What makes it last.
@@ -34,6 +39,7 @@ impl Action {
         };
         Self {
             place: change.place(),
+            by: None,
             run,
             persist: None,
             inverse: inverse.iter().flat_map(Change::commands).map(|it| it.to_string()).collect(),
@@ -57,12 +63,19 @@ impl Action {
         Self {
             place,
             changes: Vec::new(),
+            by: None,
             run: vec![text.into()],
             persist: None,
             inverse: Vec::new(),
             verify: verify.into(),
             risk: Risk::External,
         }
+    }
+
+    /// What is done, in order: files included.
+    pub fn acts(&self) -> Vec<Change> {
+        let own = self.by.as_ref().map_or_else(|| self.changes.clone(), |it| vec![it.clone()]);
+        own.into_iter().chain(self.persist.as_ref().map(Persist::change)).collect()
     }
 
     /// The same with what makes it last.
@@ -85,6 +98,51 @@ impl Repair {
         Self { actions: vec![action] }
     }
 
+    /// A repair that sets a kernel switch, and on a node keeps it: against lines of somebody else's files, too, where
+    /// the boot reads those later.
+    pub fn sysctl(place: &Place, key: &SysctlKey, value: &str, before: &Snapshot) -> Self {
+        let node = place.as_node().and_then(|it| before.nodes.get(it)).and_then(Observed::known);
+        let disarmed = node.map(|it| Persist::disarmed(place, it, key, value)).unwrap_or_default();
+        let disarm = |persist: Persist| Action {
+            place: Some(place.clone()),
+            changes: Vec::new(),
+            by: None,
+            run: Vec::new(),
+            inverse: vec![format!("take the # from the line in {} again", persist.path)],
+            verify: format!("grep -n {key} {}", persist.path),
+            // Whoever wrote that line meant it.
+            risk: Risk::Disruptive,
+            persist: Some(persist),
+        };
+        let actions = [Action::sysctl(place, key, value, before)].into_iter();
+        Self { actions: actions.chain(disarmed.into_iter().map(disarm)).collect() }
+    }
+
+    /// Steps of several repairs as one: each once, and what edits a file that an earlier one edits goes on from there.
+    pub fn joined(actions: impl IntoIterator<Item = Action>) -> Self {
+        let mut joined: Vec<Action> = Vec::new();
+        let mut written: BTreeMap<(Place, String), String> = BTreeMap::new();
+        let mut seen: Vec<Action> = Vec::new();
+        for action in actions {
+            if seen.contains(&action) {
+                continue;
+            }
+            seen.push(action.clone());
+            let mut action = action;
+            if let Some(persist) = action.persist.take() {
+                let file = (persist.place.clone(), persist.path.clone());
+                let persist = match written.get(&file) {
+                    Some(content) => persist.on(Some(content.clone())),
+                    None => persist,
+                };
+                written.insert(file, persist.after.clone());
+                action.persist = Some(persist);
+            }
+            joined.push(action);
+        }
+        Self { actions: joined }
+    }
+
     /// The risk of its riskiest step.
     pub fn risk(&self) -> Risk {
         self.actions.iter().map(|it| it.risk).max().unwrap_or_default()
@@ -93,13 +151,9 @@ impl Repair {
     /// All that it changes, in order, as the model understands it: files included.
     pub fn changes(&self) -> Vec<Change> {
         let mut all = Vec::new();
-        for action in &self.actions {
+        for action in &Self::joined(self.actions.iter().cloned()).actions {
             all.extend(action.changes.iter().cloned());
-            all.extend(action.persist.iter().map(|it| Change::FileWritten {
-                place: it.place.clone(),
-                path: it.path.clone(),
-                content: it.after.clone(),
-            }));
+            all.extend(action.persist.iter().map(Persist::change));
         }
         all
     }

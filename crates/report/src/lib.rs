@@ -13,6 +13,7 @@ mod endpoint;
 mod nearest;
 mod plural;
 mod query;
+mod repaired;
 mod report;
 mod schema;
 pub mod text;
@@ -22,6 +23,7 @@ pub use diff::{Difference, Differences, Side, differences, differences_of_nodes}
 pub use endpoint::{Endpoint, EndpointError, Named, Transport};
 pub use nearest::nearest;
 pub use query::{Query, QueryError};
+pub use repaired::{Repaired, Undone};
 pub use report::{Asked, Ignored, Report};
 pub use schema::schemas;
 pub use traced::{Matrix, Traced};

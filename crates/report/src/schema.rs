@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::document::{
     CausesDocument, DiagnosisDocument, DiffDocument, Document, ErrorDocument, MatrixDocument, ProbesDocument,
-    TraceDocument, VersionDocument,
+    RepairDocument, TraceDocument, UndoDocument, VersionDocument,
 };
 
 /// The schema of every document (JSON Schema 2020-12), by the document's name: `hopwise/diagnosis/v1`.
@@ -19,7 +19,9 @@ pub fn schemas() -> BTreeMap<&'static str, Value> {
         schema::<ErrorDocument>(),
         schema::<MatrixDocument>(),
         schema::<ProbesDocument>(),
+        schema::<RepairDocument>(),
         schema::<TraceDocument>(),
+        schema::<UndoDocument>(),
         schema::<VersionDocument>(),
     ])
 }

@@ -9,6 +9,8 @@ use crate::IfIndex;
 
 /// Who wrote a route (`RTPROT_*`).
 pub mod protocols {
+    /// Nobody.
+    pub const UNSPEC: u8 = 0;
     /// The kernel, for an interface's address.
     pub const KERNEL: u8 = 2;
     /// A person or a program that names nobody; `ip route add` writes it.

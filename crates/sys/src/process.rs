@@ -296,6 +296,11 @@ pub fn kill(pid: u32) -> io::Result<()> {
     nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).map_err(io::Error::from)
 }
 
+/// Sends `SIGSTOP`.
+pub fn stop(pid: u32) -> io::Result<()> {
+    nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).map_err(io::Error::from)
+}
+
 /// Sends `SIGTERM`.
 pub fn terminate(pid: u32) -> io::Result<()> {
     nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM).map_err(io::Error::from)
@@ -406,6 +411,12 @@ fn wait_and_exit(child: libc::pid_t) -> ! {
     let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) };
     // SAFETY: ends the process without running anything of the one it was copied from.
     unsafe { libc::_exit(code) }
+}
+
+/// Leaves a file open in every program that this process starts from now on, and with it whatever lock is on it.
+pub fn keep_open_in_programs(file: &impl AsFd) -> io::Result<()> {
+    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+    Ok(())
 }
 
 fn number(pid: Pid) -> u32 {

@@ -1,7 +1,7 @@
 //! A case's changes as commands for a lab.
 
-use hopwise_change::{Change, Command, RouteSpec, route_spec};
-use hopwise_snapshot::{Address, Link, LinkDetail, NeighbourState, NetNs, Place, Snapshot, Vxlan, protocols};
+use hopwise_change::{Change, Command, RouteSpec, route_spec, tunnel_words};
+use hopwise_snapshot::{Address, Link, LinkDetail, NeighbourState, NetNs, Place, Snapshot, protocols};
 
 /// The commands that do a change in a lab whose state is `before`; why there are none, where a person's command
 /// cannot do it.
@@ -39,8 +39,8 @@ fn anew(
         }
     }
     let mut commands = vec![
-        Command { place: Some(place.clone()), arguments: words(&format!("ip link del dev {name}")) },
-        Command { place: Some(place.clone()), arguments: creation(net, link, &vxlan) },
+        Command::new(Some(place.clone()), ["ip", "link", "del", "dev", name].map(str::to_owned).to_vec()),
+        Command::new(Some(place.clone()), tunnel_words(net, link, &vxlan)),
     ];
     let mut changes = Vec::new();
     let at = place.clone();
@@ -79,22 +79,6 @@ fn own_routes(net: &NetNs, link: &Link) -> Vec<RouteSpec> {
         it.protocol != protocols::KERNEL && it.next_hops.iter().any(|hop| hop.link == Some(link.index))
     });
     own.map(|it| route_spec(net, it)).collect()
-}
-
-fn creation(net: &NetNs, link: &Link, vxlan: &Vxlan) -> Vec<String> {
-    let name = |index| net.links.known()?.iter().find(|it| Some(it.index) == index).map(|it| it.name.clone());
-    let mac = link.mac.map_or_else(String::new, |it| format!(" address {it}"));
-    let local = vxlan.local.map_or_else(String::new, |it| format!(" local {it}"));
-    let lower = name(vxlan.lower).map_or_else(String::new, |it| format!(" dev {it}"));
-    let learning = if vxlan.learning { "learning" } else { "nolearning" };
-    words(&format!(
-        "ip link add {} mtu {}{mac} type vxlan id {} dstport {}{local}{lower} {learning}",
-        link.name, link.mtu, vxlan.vni, vxlan.port
-    ))
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
 }
 
 /// An address that is still being probed for duplicates (RFC 4862, section 5.4), which takes about a second in a new lab.

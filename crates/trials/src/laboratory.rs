@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
 };
 
 use hopwise_lab::truth::Truth;
 use hopwise_snapshot::{Snapshot, hop};
+use hopwise_testkit::tentative;
 
 /// A directory of labs, which goes with all its labs when it is dropped.
 #[derive(Debug)]
@@ -111,19 +114,62 @@ impl Laboratory {
             .map_err(|it| LaboratoryError::Document { words: words.join(" "), problem: it.to_string() })
     }
 
-    fn run(&self, words: &[&str]) -> Result<Output, LaboratoryError> {
-        let output = Command::new(&self.program)
+    /// Takes back what was injected.
+    pub fn heal(&self, lab: &str) -> Result<(), LaboratoryError> {
+        self.run(&["lab", "heal", lab]).map(drop)
+    }
+
+    /// Repairs all that can be: the code that the command ended with, and its document.
+    pub fn repair(&self, lab: &str) -> Result<(i32, serde_json::Value), LaboratoryError> {
+        self.answer(&["repair", "--lab", lab, "--apply", "--yes", "-o", "json"])
+    }
+
+    /// Takes the last repair back: the code that the command ended with, and its document.
+    pub fn undo(&self, lab: &str) -> Result<(i32, serde_json::Value), LaboratoryError> {
+        self.answer(&["undo", "--lab", lab, "-o", "json"])
+    }
+
+    fn answer(&self, words: &[&str]) -> Result<(i32, serde_json::Value), LaboratoryError> {
+        let output = self.start(words)?;
+        let document = serde_json::from_slice(&output.stdout);
+        let problem = |it: serde_json::Error| LaboratoryError::Document {
+            words: words.join(" "),
+            problem: format!("{it}: {}", String::from_utf8_lossy(&output.stderr).trim()),
+        };
+        Ok((output.status.code().unwrap_or(-1), document.map_err(problem)?))
+    }
+
+    fn start(&self, words: &[&str]) -> Result<Output, LaboratoryError> {
+        Command::new(&self.program)
             .args(words)
             .env("HOPWISE_LAB_DIR", &self.directory)
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| LaboratoryError::Io { path: self.program.clone(), source })?;
+            .map_err(|source| LaboratoryError::Io { path: self.program.clone(), source })
+    }
+
+    fn run(&self, words: &[&str]) -> Result<Output, LaboratoryError> {
+        let output = self.start(words)?;
         if output.status.success() {
             return Ok(output);
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(LaboratoryError::Command { words: words.join(" "), said })
     }
+}
+
+/// A lab's snapshot as soon as no address is being probed for duplicates (RFC 4862, section 5.4).
+pub(crate) fn settled(laboratory: &Laboratory, lab: &str) -> Result<Snapshot, LaboratoryError> {
+    const N_TIMES: usize = 100;
+    let mut snapshot = laboratory.snapshot(lab)?;
+    for _ in 0..N_TIMES {
+        if tentative(&snapshot).is_none() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+        snapshot = laboratory.snapshot(lab)?;
+    }
+    Ok(snapshot)
 }
 
 impl Drop for Laboratory {

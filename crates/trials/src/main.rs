@@ -1,11 +1,11 @@
-//! The long forms of the trials, for people: `hopwise-trials faults`, `tracer` and `underlay`.
+//! The long forms of the trials, for people: `hopwise-trials faults`, `tracer`, `repairs` and `underlay`.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use hopwise_trials::{Faults, Laboratory, Underlay, kinds, tracer};
+use hopwise_trials::{Faults, Laboratory, Repairs, Underlay, kinds, tracer};
 
 /// Tries Hopwise against packets in labs.
 #[derive(Debug, Parser)]
@@ -49,6 +49,8 @@ enum What {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Break, repair and take back every cause of a lab
+    Repairs,
     /// Lose packets between nodes; do probes locate which, and where?
     Underlay {
         /// The seed of the nodes
@@ -94,6 +96,17 @@ fn main() -> ExitCode {
             }
             scores.iter().all(|it| it.is_good(1.0))
         }
+        What::Repairs => match (Repairs { bases }).run(&laboratory, &say) {
+            Ok(trials) => {
+                let n_whole = trials.iter().filter(|it| it.wrong.is_empty()).count();
+                println!("{n_whole} of {} repaired and taken back, as they should be", trials.len());
+                n_whole == trials.len() && n_whole > 0
+            }
+            Err(error) => {
+                println!("{error}");
+                false
+            }
+        },
         What::Underlay { seed, loss } => match (Underlay { seed, bases, loss }).run(&laboratory, &say) {
             Ok(score) => {
                 println!("{}", score.line());

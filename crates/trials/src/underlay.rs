@@ -1,12 +1,12 @@
 //! Faults that no node's state shows: the bridge between a lab's nodes drops packets, and a diagnosis must say which, where.
 
-use std::{collections::BTreeSet, fmt::Write, thread, time::Duration};
+use std::{collections::BTreeSet, fmt::Write};
 
 use hopwise_diagnose::{Kind, diagnose};
 use hopwise_snapshot::{Observation, Snapshot};
-use hopwise_testkit::{Fault, tentative};
+use hopwise_testkit::Fault;
 
-use crate::laboratory::{Laboratory, LaboratoryError};
+use crate::laboratory::{Laboratory, LaboratoryError, settled};
 
 /// Where packets get lost, by nodes A and B of three.
 const SCOPES: [&str; 6] = ["A>B", "A-B", "A", "A>", ">A", "all"];
@@ -123,20 +123,6 @@ impl Underlay {
         }
         Ok(())
     }
-}
-
-/// A lab's snapshot as soon as no address is being probed for duplicates (RFC 4862, section 5.4).
-fn settled(laboratory: &Laboratory, lab: &str) -> Result<Snapshot, LaboratoryError> {
-    const N_TIMES: usize = 100;
-    let mut snapshot = laboratory.snapshot(lab)?;
-    for _ in 0..N_TIMES {
-        if tentative(&snapshot).is_none() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(100));
-        snapshot = laboratory.snapshot(lab)?;
-    }
-    Ok(snapshot)
 }
 
 /// The rules of the bridge between the nodes, the first of which loses so many of a hundred packets by chance.

@@ -19,5 +19,6 @@ mod harness;
 mod life;
 mod probes;
 mod readme;
+mod repairs;
 mod trials;
 mod truths;

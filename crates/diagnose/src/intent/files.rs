@@ -106,6 +106,7 @@ fn of_pods(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         let change =
             Change::FileWritten { place: place.clone(), path: RESOLV_CONF.to_owned(), content: usual };
         let told = format!("kubectl -n {} delete pod {}", name.namespace, name.name);
+        let by = Change::PodRecreated { pod: name.clone() };
         let action = Action::change(change, intent.snapshot, Risk::Restart, format!("cat {RESOLV_CONF}"));
         found.push(Deviation {
             element: Element::file(&place, RESOLV_CONF),
@@ -121,7 +122,7 @@ fn of_pods(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             expected: "what kubelet writes".to_owned(),
             basis: Basis::Twins,
             source: RESOLV_CONF.to_owned(),
-            repair: Repair::one(Action { run: vec![told], inverse: Vec::new(), ..action }),
+            repair: Repair::one(Action { by: Some(by), run: vec![told], inverse: Vec::new(), ..action }),
         });
     }
 }

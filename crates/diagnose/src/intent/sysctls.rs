@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_repair::{Action, Repair};
+use hopwise_repair::Repair;
 use hopwise_snapshot::{Element, NetNs, NodeName, Place, SysctlKey, Sysctls};
 
 use super::{Aspect, Basis, Deviation, Intent, nodes, pods, twins};
@@ -59,7 +59,7 @@ fn deviation(
         expected: expected.to_owned(),
         basis,
         source: format!("/proc/sys/{}", key.path()),
-        repair: Repair::one(Action::sysctl(place, key, expected, intent.snapshot)),
+        repair: Repair::sysctl(place, key, expected, intent.snapshot),
     }
 }
 

@@ -8,6 +8,7 @@ mod behind;
 mod denied;
 mod missing;
 mod neighbours;
+mod plan;
 mod texts;
 
 use hopwise_change::Change;

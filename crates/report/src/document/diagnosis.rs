@@ -303,7 +303,7 @@ impl EvidenceEntry {
 }
 
 impl ProofEntry {
-    fn new(proof: &Proof) -> Self {
+    pub(super) fn new(proof: &Proof) -> Self {
         Self {
             holds: proof.holds(),
             healed: proof.n_healed,

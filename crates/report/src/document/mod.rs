@@ -28,7 +28,9 @@ pub use error::ErrorDocument;
 pub use hop::HopEntry;
 pub use matrix::{MatrixDocument, PairEntry};
 pub use probes::{ProbesDocument, QuestionEntry};
-pub use repair::{ActionEntry, PersistEntry, RepairEntry};
+pub use repair::{
+    ActionEntry, ConflictEntry, PersistEntry, PlannedEntry, RepairDocument, RepairEntry, UndoDocument,
+};
 pub use trace::{TraceDocument, TracedFlowEntry, WayEntry};
 pub use version::VersionDocument;
 

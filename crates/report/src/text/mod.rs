@@ -12,6 +12,7 @@ mod page;
 mod path;
 mod plan;
 mod probes;
+mod repair;
 mod trace;
 mod version;
 
@@ -20,6 +21,7 @@ pub use diagnosis::diagnosis;
 pub use diff::diff;
 pub use matrix::matrix;
 pub use probes::probes;
+pub use repair::{conflict, repair, undo};
 pub use trace::trace;
 pub use version::version;
 

@@ -43,7 +43,9 @@ fn step(page: &mut Page, action: &Action) {
         }
     }
     if action.inverse.is_empty() {
-        page.field(LABEL, "undo", TEXT, "nothing takes it back");
+        let is_done = !action.changes.is_empty() || action.persist.is_some();
+        let text = if is_done { "hopwise undo sets back what it changes" } else { "nothing takes it back" };
+        page.field(LABEL, "undo", TEXT, text);
     }
     lines(page, "undo", &action.inverse);
     if !action.verify.is_empty() {

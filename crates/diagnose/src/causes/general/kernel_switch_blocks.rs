@@ -29,11 +29,13 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
 fn repair(case: &Case<'_>, blocker: &Blocker) -> Option<Repair> {
     let place = blocker.place.as_ref()?;
     let action = match &blocker.kind {
-        BlockerKind::Switch { key, wanted } => Action::sysctl(place, key, wanted, case.snapshot),
+        BlockerKind::Switch { key, wanted } => {
+            return Some(Repair::sysctl(place, key, wanted, case.snapshot));
+        }
         // The larger of the interface's value and that of all interfaces holds.
         BlockerKind::ReversePath { .. } => {
             let key = SysctlKey::from_dotted(blocker.element.parts().get(1)?);
-            Action::sysctl(place, &key, "2", case.snapshot)
+            return Some(Repair::sysctl(place, &key, "2", case.snapshot));
         }
         BlockerKind::ConntrackFull => {
             let told = "raise net.netfilter.nf_conntrack_max above what is in use, on the host that the node runs on";

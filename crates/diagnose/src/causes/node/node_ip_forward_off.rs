@@ -1,6 +1,6 @@
 //! `HW1001`: the node does not forward IPv4.
 
-use hopwise_repair::{Action, Repair};
+use hopwise_repair::Repair;
 use hopwise_snapshot::{Element, Place, SysctlKey};
 
 use crate::{
@@ -37,6 +37,6 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
             .says(format!("Node {name} drops every IPv4 packet that is not for itself."))
             .because([switch_evidence(&place, &key, &value, &expected)])
             .since(missing_file(case, name, "/etc/sysctl.d/k8s.conf"))
-            .repaired_by(Repair::one(Action::sysctl(&place, &key, "1", case.snapshot)));
+            .repaired_by(Repair::sysctl(&place, &key, "1", case.snapshot));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hopwise_repair::{Action, OWNED_SYSCTL_FILE, boot};
+use hopwise_repair::{OWNED_SYSCTL_FILE, Repair, boot};
 use hopwise_snapshot::{Element, Node, NodeName, Observed, Place, SysctlKey};
 
 use crate::{
@@ -86,8 +86,9 @@ fn report(case: &Case<'_>, suspects: &mut Suspects, name: &NodeName, drift: Drif
     let keys: Vec<String> = drift.keys.iter().map(|(key, _)| key.to_string()).collect();
     let mut unless = BTreeSet::new();
     for (key, observed) in drift.keys {
-        let action = Action::sysctl(&place, &key, "1", case.snapshot);
-        let overruled = action.persist.as_ref().and_then(|it| it.overruled_by.as_ref());
+        let repair = Repair::sysctl(&place, &key, "1", case.snapshot);
+        let first = repair.actions.first().and_then(|it| it.persist.as_ref());
+        let overruled = first.and_then(|it| it.overruled_by.as_ref());
         unless.insert(overruled.map_or_else(
             || format!("{OWNED_SYSCTL_FILE} says otherwise"),
             |line| format!("{line} is changed, which is read behind {OWNED_SYSCTL_FILE}"),
@@ -95,7 +96,7 @@ fn report(case: &Case<'_>, suspects: &mut Suspects, name: &NodeName, drift: Drif
         let element = drift.element.clone();
         let expected = format!("{key} = 1");
         suspect.because([Evidence { element, observed, expected, source: "sysctl.d".to_owned() }]);
-        suspect.repair.actions.push(action);
+        suspect.repair.actions.extend(repair.actions);
     }
     let unless: Vec<String> = unless.into_iter().collect();
     let (all, them) = (listed(&keys), if keys.len() == 1 { "it" } else { "them" });

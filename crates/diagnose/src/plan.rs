@@ -1,0 +1,197 @@
+//! Which repairs are done together, and which are not and why.
+
+use hopwise_change::{differing, restore, settings};
+use hopwise_dataplane::{Check, FlowProtocol, contract};
+use hopwise_repair::{Action, PlannedStep, Repair, Risk};
+use hopwise_snapshot::{Element, Message, Question, Snapshot};
+
+use crate::{Cause, Diagnosis, Finding, Kind, Proof, prove};
+
+/// How many broken flows of a finding are asked for with packets after its repair.
+const MOST_QUESTIONS: usize = 16;
+
+/// Which findings are meant: `CODE[@ELEMENT-PREFIX]`.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    /// The cause.
+    pub cause: &'static Cause,
+    /// What one of the finding's elements begins with; none for all findings of the cause.
+    pub prefix: Option<String>,
+}
+
+impl Selector {
+    /// Is this finding meant?
+    pub fn matches(&self, finding: &Finding) -> bool {
+        let begins = |prefix: &String| finding.elements.iter().any(|it| it.as_str().starts_with(prefix));
+        finding.cause.code == self.cause.code && self.prefix.as_ref().is_none_or(begins)
+    }
+}
+
+/// What is done about the findings of a diagnosis.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The findings that are repaired, by their place in [`Diagnosis::findings`].
+    pub repaired: Vec<usize>,
+    /// What is done, in order, each once.
+    pub steps: Vec<Action>,
+    /// The findings that are not repaired, and why not.
+    pub refused: Vec<(usize, Refusal)>,
+    /// What the model says of all steps together.
+    pub proof: Proof,
+}
+
+/// Why a repair is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is none.
+    #[error("no repair is known that the model can try")]
+    None,
+    /// Only a person can do it.
+    #[error("only a person can do it: {0}")]
+    ByHand(String),
+    /// It is not the only explanation that is left.
+    #[error("the cause is {}, not proven", .0.word())]
+    Unproven(Kind),
+    /// The model could not try it.
+    #[error("the model cannot try it: {0}")]
+    NotTried(String),
+    /// It would break or open something.
+    #[error("{}", harm(.0))]
+    Harms(Proof),
+    /// It is riskier than what was allowed.
+    #[error("{0} is only done with --yes")]
+    Risky(Risk),
+    /// Something of it could not be taken back.
+    #[error("nothing would take back {}: it is only done with --yes", listed(.0))]
+    Final(Vec<Element>),
+}
+
+fn harm(proof: &Proof) -> String {
+    let opened = (proof.n_opened > 0).then(|| format!("open {} forbidden flows", proof.n_opened));
+    let broken = (proof.n_newly_broken > 0).then(|| format!("break {} promised flows", proof.n_newly_broken));
+    let all: Vec<String> = opened.into_iter().chain(broken).collect();
+    format!("it would {}", all.join(" and "))
+}
+
+fn listed(elements: &[Element]) -> String {
+    let mut all: Vec<String> = elements.iter().take(3).map(ToString::to_string).collect();
+    if elements.len() > 3 {
+        all.push(format!("{} more", elements.len() - 3));
+    }
+    all.join(", ")
+}
+
+/// Plans the repair of the findings that are selected; of all where nothing is. `may_cut` allows what cuts something
+/// for a while.
+pub fn plan(snapshot: &Snapshot, diagnosis: &Diagnosis, selected: &[Selector], may_cut: bool) -> Plan {
+    let mut plan =
+        Plan { repaired: Vec::new(), steps: Vec::new(), refused: Vec::new(), proof: Proof::default() };
+    for (at, finding) in diagnosis.findings.iter().enumerate() {
+        if !selected.is_empty() && !selected.iter().any(|it| it.matches(finding)) {
+            continue;
+        }
+        if let Some(refusal) = refusal(snapshot, finding, may_cut) {
+            plan.refused.push((at, refusal));
+            continue;
+        }
+        plan.repaired.push(at);
+        let steps = finding.repair.actions.iter().filter(|it| may_cut || !is_optional(finding, it));
+        plan.steps.extend(steps.cloned());
+    }
+    plan.steps = Repair::joined(std::mem::take(&mut plan.steps)).actions;
+    plan.proof = prove(snapshot, &Repair { actions: plan.steps.clone() });
+    if plan.proof.n_opened > 0 || plan.proof.n_newly_broken > 0 || plan.proof.not_tried.is_some() {
+        // Each is harmless by itself and all together are not: nobody knows which to leave.
+        let refusal = match &plan.proof.not_tried {
+            Some(reason) => Refusal::NotTried(reason.clone()),
+            None => Refusal::Harms(plan.proof.clone()),
+        };
+        plan.refused.extend(plan.repaired.drain(..).map(|it| (it, refusal.clone())));
+        plan.refused.sort_by_key(|(at, _)| *at);
+        plan.steps.clear();
+    }
+    plan
+}
+
+fn refusal(snapshot: &Snapshot, finding: &Finding, may_cut: bool) -> Option<Refusal> {
+    let (repair, proof) = (&finding.repair, &finding.proof);
+    if repair.actions.is_empty() {
+        return Some(Refusal::None);
+    }
+    let is_by_hand =
+        |it: &&Action| it.risk == Risk::External || it.changes.is_empty() && it.persist.is_none();
+    if let Some(action) = repair.actions.iter().find(is_by_hand) {
+        return Some(Refusal::ByHand(action.run.join("; ")));
+    }
+    match finding.kind {
+        Kind::Located | Kind::Suspected => return Some(Refusal::Unproven(finding.kind)),
+        Kind::Proven | Kind::Latent => {}
+    }
+    if proof.n_opened > 0 || proof.n_newly_broken > 0 {
+        return Some(Refusal::Harms(proof.clone()));
+    }
+    let needed = repair.actions.iter().filter(|it| !is_optional(finding, it));
+    let risk = needed.map(|it| it.risk).max().unwrap_or_default();
+    if risk > Risk::Persistent && !may_cut {
+        return Some(Refusal::Risky(risk));
+    }
+    let mut after = snapshot.clone();
+    for change in repair.changes() {
+        if let Err(error) = change.apply(&mut after) {
+            return Some(Refusal::NotTried(error.to_string()));
+        }
+    }
+    if may_cut {
+        return None;
+    }
+    let elements = differing(&settings(snapshot), &settings(&after));
+    let left = restore(&after, snapshot, &elements).left;
+    // A pair of interfaces comes with its pod, and goes with it.
+    let is_final = |it: &Element| it.parts().first().is_none_or(|it| it != "link" && it != "bridge");
+    let left: Vec<Element> = left.into_iter().filter(is_final).collect();
+    (!left.is_empty()).then_some(Refusal::Final(left))
+}
+
+/// Does a step only make last what others do now? Then they are done without it, where it is too risky.
+fn is_optional(finding: &Finding, action: &Action) -> bool {
+    finding.kind != Kind::Latent && action.changes.is_empty() && action.risk > Risk::Persistent
+}
+
+impl Plan {
+    /// The steps as a journal keeps them.
+    pub fn planned(&self) -> Vec<PlannedStep> {
+        let planned = |action: &Action| PlannedStep {
+            place: action.place.clone(),
+            changes: Repair::one(action.clone()).changes(),
+            acts: action.acts(),
+        };
+        self.steps.iter().map(planned).collect()
+    }
+}
+
+/// The questions whose answers show that the broken flows of findings arrive: those of one flow of each class that
+/// packets can ask for.
+pub fn questions(snapshot: &Snapshot, diagnosis: &Diagnosis, findings: &[usize]) -> Vec<Question> {
+    let contract = contract(snapshot);
+    let mut all = Vec::new();
+    for at in findings {
+        let violations = diagnosis.findings.get(*at).into_iter().flat_map(|it| &it.violations);
+        let violations = violations.filter_map(|it| diagnosis.violations.get(*it));
+        let flows = violations.filter_map(|it| {
+            let check = &contract.promises.get(*it.promises.first()?)?.check;
+            if let Check::Flow { flow, .. } = check { Some(flow.clone()) } else { None }
+        });
+        let questions = flows.filter_map(|flow| {
+            let message = match flow.protocol {
+                FlowProtocol::Tcp(port) => Message::Tcp { port },
+                FlowProtocol::Icmp => Message::Echo { size: None },
+                FlowProtocol::Udp(_) => return None,
+            };
+            Some(Question { from: flow.from, to: flow.to, message })
+        });
+        all.extend(questions.take(MOST_QUESTIONS));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
