@@ -39,7 +39,7 @@ const INVISIBLE: &str = "add table bridge security-group; \
     add chain bridge security-group forward { type filter hook forward priority 0; }; \
     add rule bridge security-group forward iifname { w1, w2 } oifname { w1, w2 } udp dport 8472 drop";
 
-/// Watch Hopwise find faults in a throw-away cluster, seen and unseen; the best first thing to try.
+/// Watch Hopwise find and repair faults in a throw-away cluster, seen and unseen; the best first thing to try.
 ///
 /// The cluster is made of network namespaces of this machine, takes a few seconds, and is removed at the end.
 #[derive(Debug, Args)]
@@ -102,13 +102,18 @@ impl Demo {
         self.head("What Hopwise finds out, from the kernels' state and the API objects alone");
         self.show_findings(&Found::of(&lab, &interrupt)?, program);
 
-        self.head("Healed, and broken where no node shows it");
-        hopwise(&["lab", "heal", lab.name.as_str()], &interrupt)?;
+        self.head("Repaired, step by step, and seen to hold");
+        self.show_output(&["repair", "--lab", lab.name.as_str(), "--apply", "--yes"], &interrupt)?;
+
+        self.head("Broken where no node shows it");
         hopwise(&["lab", "exec", lab.name.as_str(), "fab", "--", "nft", INVISIBLE], &interrupt)?;
         self.say("  between w1 and w2: UDP 8472 is dropped, as by a security group");
 
         self.head("What a few packets tell");
         self.show_findings(&Found::of(&lab, &interrupt)?, program);
+
+        self.head("The repair taken back: everything is as broken as it was before");
+        self.show_output(&["undo", "--lab", lab.name.as_str()], &interrupt)?;
 
         self.head("To go on");
         let name = lab.name.to_string();
@@ -117,9 +122,13 @@ impl Demo {
             "  lab `{name}` is removed, and nothing is left of it; one to play with is made by"
         ));
         let words = program.words();
-        for line in
-            ["lab up play", "lab inject play node-ip-forward-off@w2", "diagnose --lab play", "lab down play"]
-        {
+        for line in [
+            "lab up play",
+            "lab inject play node-ip-forward-off@w2",
+            "diagnose --lab play",
+            "repair --lab play --apply",
+            "lab down play",
+        ] {
             self.say(&format!("    {words} {line}"));
         }
         Ok(())
@@ -131,6 +140,15 @@ impl Demo {
 
     fn say(&self, text: &str) {
         self.look.print_text(text);
+    }
+
+    /// Shows what this program prints with other words.
+    fn show_output(&self, words: &[&str], interrupt: &Interrupt) -> Result<(), DemoError> {
+        let step = Step::new("repairing");
+        let output = hopwise(words, interrupt)?;
+        drop(step);
+        self.say(String::from_utf8_lossy(&output).trim_end());
+        Ok(())
     }
 
     /// Shows what was found and how to learn more of it. The lab is about to go.

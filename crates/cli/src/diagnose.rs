@@ -4,7 +4,8 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Args;
 use hopwise_dataplane::contract;
-use hopwise_diagnose::{Cause, Diagnosis, causes, diagnose, diagnose_promises};
+use hopwise_diagnose::{Cause, Diagnosis, Finding, Kind, causes, diagnose, diagnose_promises};
+use hopwise_repair::Risk;
 use hopwise_report::{Asked, Query, Report, document::DiagnosisDocument, text, text::Guide};
 use hopwise_snapshot::Snapshot;
 
@@ -86,6 +87,12 @@ pub(crate) fn cause(written: &str) -> Result<&'static Cause, Failure> {
 pub(crate) fn guide(report: &Report<'_>, source: &str, program: Program) -> Guide {
     let program = program.words();
     let mut next = Vec::new();
+    let can_be_done = |it: &Finding| {
+        !it.repair.actions.is_empty() && it.repair.risk() < Risk::External && it.kind != Kind::Suspected
+    };
+    if !source.is_empty() && report.findings().any(can_be_done) {
+        next.push(format!("{program} repair {source}"));
+    }
     if let Some(first) = report.findings().next() {
         next.push(format!("{program} explain {}", first.cause.code));
         let violation = first.violations.first().and_then(|it| report.diagnosis.violations.get(*it));

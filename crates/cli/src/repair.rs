@@ -296,7 +296,7 @@ impl RepairCommand {
         let next = match (repaired.run, repaired.is_healed) {
             (Some(run), Some(true)) => Some(format!("{program} undo {run} {source}")),
             (_, Some(_)) => Some(format!("{program} diagnose {source}")),
-            _ if !repaired.plan.steps.is_empty() => {
+            _ if !repaired.plan.steps.is_empty() && self.source.live().is_ok() => {
                 let named: String = self.findings.iter().flat_map(|it| [it.as_str(), " "]).collect();
                 let yes = if self.yes { " --yes" } else { "" };
                 Some(format!("{program} repair {named}{source} --apply{yes}"))

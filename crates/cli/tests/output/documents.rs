@@ -83,6 +83,17 @@ fn a_trace_is_a_document() {
 }
 
 #[test]
+fn a_planned_repair_is_allowed_by_the_schema() {
+    for (file, n_repaired) in [("broken.hop", 2), ("healthy.hop", 0)] {
+        let planned = document(&hopwise(&["repair", "--snapshot", file, "-o", "json"]));
+        let findings = planned["findings"].as_array().unwrap();
+        let repaired = findings.iter().filter(|it| it["refused"].is_null());
+        assert_eq!(repaired.count(), n_repaired, "{file}: {planned:#}");
+        assert_eq!((&planned["run"], &planned["healed"]), (&Value::Null, &Value::Null));
+    }
+}
+
+#[test]
 fn a_trace_of_every_kind_is_allowed_by_the_schema() {
     for (from, to) in [
         ("pod/default/client-w1", "svc/kube-system/kube-dns:53/udp"),

@@ -24,6 +24,13 @@ fn the_long_form_shows_every_class_of_flows() {
 }
 
 #[test]
+fn a_repair_is_planned_for_a_snapshot_too() {
+    assert_snapshot!(hopwise(&["repair", "--snapshot", "broken.hop"]).told());
+    assert_snapshot!(hopwise(&["repair", "HW1001@node/w2", "--snapshot", "broken.hop"]).told());
+    assert_snapshot!(hopwise(&["repair", "--snapshot", "healthy.hop"]).told());
+}
+
+#[test]
 fn one_flow_is_diagnosed_alone() {
     let words = ["diagnose", "pod/default/client-cp", "svc/shop/cart", "--snapshot", "broken.hop"];
     assert_snapshot!(hopwise(&words).told());
