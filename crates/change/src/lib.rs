@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use apply::Inapplicable;
 pub use command::Command;
 pub use inverse::spec as route_spec;
-pub use restore::{Restoration, Settings, differing, restore, settings, tunnel_words};
+pub use restore::{Restoration, Settings, differing, follows, restore, settings, tunnel_words};
 pub use resync::{Controller, backend, uplink};
 pub use ruleset::{rule_position, rule_text};
 pub use sandbox::flannel_delegate;

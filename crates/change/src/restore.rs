@@ -66,13 +66,6 @@ fn is_set(element: &Element) -> bool {
     let parts = element.parts();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        // The kernel writes these for an interface that is up, some only once it knows that nobody else has its address
-        // (`addrconf_dad_completed`, net/ipv6/addrconf.c).
-        ["route", _, destination, ..]
-            if destination.starts_with("fe80:") || destination.starts_with("ff") =>
-        {
-            false
-        }
         ["link", _, aspect] => matches!(*aspect, "up" | "mtu" | "arp" | "mac" | "master" | "kind"),
         [kind, ..] => !matches!(
             *kind,
@@ -80,6 +73,13 @@ fn is_set(element: &Element) -> bool {
         ),
         [] => false,
     }
+}
+
+/// Does the kernel write this by itself for an address of an interface that is up, and some time later: once it knows that
+/// nobody else has the address (`addrconf_dad_completed`, net/ipv6/addrconf.c)?
+pub fn follows(element: &Element, text: &str) -> bool {
+    let parts = element.parts();
+    matches!(parts.first().map(String::as_str), Some("route")) && text.contains("proto kernel")
 }
 
 /// The elements that two states have differently.

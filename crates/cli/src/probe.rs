@@ -18,6 +18,7 @@ use crate::{
 pub(crate) enum Probe {
     Mesh(Mesh),
     Path(Path),
+    Dns(Dns),
 }
 
 /// Ask once between each two nodes, from pod to pod, with packets as large as the sender may send.
@@ -33,14 +34,28 @@ pub(crate) struct Mesh {
 
 /// Ask from one place to another, by every way that is promised, and hold the model against the answers.
 ///
-/// Without a port every promised flow between the two is asked for by ICMP echo and TCP; UDP and names are not asked for.
-/// It ends with 0 where every question was answered, and with 1 where one was not.
+/// Without a port every promised flow between the two is asked for, each by its own protocol. Who gets a UDP packet need
+/// not answer. It ends with 0 where every question was answered, and with 1 where one was not.
 #[derive(Debug, Args)]
 pub(crate) struct Path {
     /// Who sends: pod/NS/NAME or node/NAME
     from: String,
-    /// To whom: pod/NS/NAME, node/NAME, svc/NS/NAME or ip/ADDRESS, then :PORT and /tcp or /icmp
+    /// To whom: pod/NS/NAME, node/NAME, svc/NS/NAME or ip/ADDRESS, then :PORT and /tcp, /udp or /icmp
     to: String,
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// Ask the cluster's name servers from a pod of each node: by their Service, and each endpoint by itself.
+///
+/// It ends with 0 where every question was answered, and with 1 where one was not.
+#[derive(Debug, Args)]
+pub(crate) struct Dns {
+    /// The name to ask for, complete
+    #[arg(default_value = "kubernetes.default.svc.cluster.local")]
+    name: String,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
@@ -51,6 +66,7 @@ pub(crate) fn run(probe: &Probe) -> ExitCode {
     match probe {
         Probe::Mesh(it) => it.answer().unwrap_or_else(|failure| failure.report(it.shown.output)),
         Probe::Path(it) => it.answer().unwrap_or_else(|failure| failure.report(it.shown.output)),
+        Probe::Dns(it) => it.answer().unwrap_or_else(|failure| failure.report(it.shown.output)),
     }
 }
 
@@ -75,18 +91,30 @@ impl Path {
         if let Some(Err(error)) = query {
             return Err(error.into());
         }
-        Ok(show(&read, "nothing of this is asked by ICMP echo or TCP", &self.shown))
+        Ok(show(&read, "nothing of this can be asked for", &self.shown))
     }
 }
 
-/// The question that a promise is, where it is one of ICMP echo or TCP.
+impl Dns {
+    fn answer(&self) -> Result<ExitCode, Failure> {
+        let read = self.source.read_and_ask(|snapshot| hopwise_diagnose::names(snapshot, &self.name))?;
+        Ok(show(
+            &read,
+            "the cluster has no Service kube-dns that was read, or no pod to ask from",
+            &self.shown,
+        ))
+    }
+}
+
+/// The question that a promise is, where packets can ask it.
 fn question(promise: &Promise) -> Option<Question> {
     let Check::Flow { flow, .. } = &promise.check else { return None };
     let message = match (flow.protocol, flow.size) {
         (FlowProtocol::Icmp, Size::Small) => Message::Echo { size: None },
         (FlowProtocol::Icmp, Size::Bytes(size)) => Message::Echo { size: Some(size) },
         (FlowProtocol::Tcp(port), _) => Message::Tcp { port },
-        (FlowProtocol::Icmp, Size::Full) | (FlowProtocol::Udp(_), _) => return None,
+        (FlowProtocol::Udp(port), _) => Message::Udp { port },
+        (FlowProtocol::Icmp, Size::Full) => return None,
     };
     Some(Question { from: flow.from.clone(), to: flow.to, message })
 }

@@ -382,7 +382,11 @@ fn was_taken(change: &Change, now: &Snapshot) -> Result<(), Stopped> {
         }
         _ => return Ok(()),
     };
-    if found.as_ref() == Some(wanted) {
+    // The kernel separates the values of a switch by tabs.
+    let words = |it: &str| it.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let is_switch = matches!(change, Change::Sysctl { .. });
+    let is_wanted = |it: &String| it == wanted || is_switch && words(it) == words(wanted);
+    if found.as_ref().is_some_and(is_wanted) {
         return Ok(());
     }
     let found = found.unwrap_or_else(|| "absent".to_owned());

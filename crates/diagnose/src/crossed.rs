@@ -55,9 +55,10 @@ fn of(seen: Seen) -> String {
 
 /// The flow that a question is.
 pub fn flow_of(question: &Question) -> Flow {
-    let protocol = match question.message {
+    let protocol = match &question.message {
         Message::Echo { .. } => FlowProtocol::Icmp,
-        Message::Tcp { port } => FlowProtocol::Tcp(port),
+        Message::Tcp { port } => FlowProtocol::Tcp(*port),
+        Message::Udp { port } | Message::Name { port, .. } => FlowProtocol::Udp(*port),
     };
     let mut flow = Flow::new(question.from.clone(), question.to, protocol);
     if let Message::Echo { size: Some(size) } = question.message {
@@ -79,6 +80,16 @@ pub(crate) fn disagreements(snapshot: &Snapshot, network: &Network) -> Vec<Suspe
         let Observation::Asked { question, answers } = observation else { continue };
         let flow = flow_of(question);
         let (state, is_answered) = (modelled(network, &flow), answers.n_answered > 0);
+        let says_nothing = match question.message {
+            // Who gets a UDP packet need not answer.
+            Message::Udp { .. } => answers.is_silence(),
+            // A name server that knows no such name was reached, and a host on which none listens refuses as well.
+            Message::Name { .. } => !is_answered && answers.n_refused > 0,
+            Message::Echo { .. } | Message::Tcp { .. } => false,
+        };
+        if says_nothing {
+            continue;
+        }
         let said = match (state, is_answered) {
             (State::Kept, false) => "by all state that was read it arrives",
             (State::Broken, true) => "by the state that was read it does not arrive",
@@ -116,7 +127,9 @@ fn answered(answers: Answers) -> String {
 }
 
 fn protocol(question: &Question) -> &'static str {
-    match question.message {
+    match &question.message {
+        Message::Udp { .. } => "UDP packets",
+        Message::Name { .. } => "questions for a name",
         Message::Echo { .. } => "echo requests",
         Message::Tcp { .. } => "the beginning of a TCP connection",
     }

@@ -26,6 +26,6 @@ pub use cause::{Cause, Code, Evidence, Suspect, Suspects};
 pub use crossed::flow_of;
 pub use finding::{Diagnosis, Finding, Kind, Proof, RuledOut, UnknownFact, Verdict, Violation};
 pub use intent::{Aspect, Basis, Deviation};
-pub use probing::{mesh, probes};
+pub use probing::{mesh, names, probes};
 pub use rules::{Does, ForeignRule};
 pub use search::{diagnose, diagnose_promises, prove};

@@ -1,9 +1,10 @@
 //! Which repairs are done together, and which are not and why.
 
-use hopwise_change::{differing, restore, settings};
-use hopwise_dataplane::{Check, FlowProtocol, contract};
+use hopwise_change::{Change, differing, restore, settings};
+use hopwise_dataplane::{Check, FlowProtocol, Promise, contract};
+use hopwise_dns::ResolvConf;
 use hopwise_repair::{Action, PlannedStep, Repair, Risk};
-use hopwise_snapshot::{Element, Message, Question, Snapshot};
+use hopwise_snapshot::{Element, FileContent, Message, ObjectMeta, Observed, Place, Question, Snapshot};
 
 use crate::{Cause, Diagnosis, Finding, Kind, Proof, prove};
 
@@ -141,6 +142,10 @@ fn refusal(snapshot: &Snapshot, finding: &Finding, may_cut: bool) -> Option<Refu
             return Some(Refusal::NotTried(error.to_string()));
         }
     }
+    if let Some(path) = unreadable_file(snapshot, repair) {
+        let why = format!("{path} was not read as it is, so that writing it anew would lose something");
+        return Some(Refusal::NotTried(why));
+    }
     if may_cut {
         return None;
     }
@@ -150,6 +155,21 @@ fn refusal(snapshot: &Snapshot, finding: &Finding, may_cut: bool) -> Option<Refu
     let is_final = |it: &Element| it.parts().first().is_none_or(|it| it != "link" && it != "bridge");
     let left: Vec<Element> = left.into_iter().filter(is_final).collect();
     (!left.is_empty()).then_some(Refusal::Final(left))
+}
+
+/// A file that a repair writes anew, and of which something was cut out, or that is no text.
+fn unreadable_file(snapshot: &Snapshot, repair: &Repair) -> Option<String> {
+    let written = repair.actions.iter().flat_map(Action::acts);
+    written.into_iter().find_map(|it| {
+        let Change::FileWritten { place, path, .. } = it else { return None };
+        let file = snapshot.files(&place)?.get(&path)?;
+        let is_whole = match file {
+            Observed::Known(file) => file.n_redacted == 0 && matches!(file.content, FileContent::Text(_)),
+            Observed::Absent => true,
+            Observed::NotCollected(_) => false,
+        };
+        (!is_whole).then_some(path)
+    })
 }
 
 /// Does a step only make last what others do now? Then they are done without it, where it is too risky.
@@ -170,28 +190,50 @@ impl Plan {
 }
 
 /// The questions whose answers show that the broken flows of findings arrive: those of one flow of each class that
-/// packets can ask for.
+/// packets can ask for. The diagnosis is one of every promise ([`crate::diagnose`]).
 pub fn questions(snapshot: &Snapshot, diagnosis: &Diagnosis, findings: &[usize]) -> Vec<Question> {
     let contract = contract(snapshot);
     let mut all = Vec::new();
     for at in findings {
         let violations = diagnosis.findings.get(*at).into_iter().flat_map(|it| &it.violations);
         let violations = violations.filter_map(|it| diagnosis.violations.get(*it));
-        let flows = violations.filter_map(|it| {
-            let check = &contract.promises.get(*it.promises.first()?)?.check;
-            if let Check::Flow { flow, .. } = check { Some(flow.clone()) } else { None }
-        });
-        let questions = flows.filter_map(|flow| {
+        let promises = violations.filter_map(|it| contract.promises.get(*it.promises.first()?));
+        let asked = promises.filter_map(|it| question(snapshot, it));
+        all.extend(asked.take(MOST_QUESTIONS));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The question that shows whether a promise is kept; none where silence would say nothing.
+fn question(snapshot: &Snapshot, promise: &Promise) -> Option<Question> {
+    match &promise.check {
+        Check::Flow { flow, .. } => {
             let message = match flow.protocol {
                 FlowProtocol::Tcp(port) => Message::Tcp { port },
                 FlowProtocol::Icmp => Message::Echo { size: None },
                 FlowProtocol::Udp(_) => return None,
             };
-            Some(Question { from: flow.from, to: flow.to, message })
-        });
-        all.extend(questions.take(MOST_QUESTIONS));
+            Some(Question { from: flow.from.clone(), to: flow.to, message })
+        }
+        Check::Name { name } => name_question(snapshot, &promise.from, name),
     }
-    all.sort();
-    all.dedup();
-    all
+}
+
+/// The question that a resolver's first server is asked for a name: what it makes of it for a Service, else the name itself.
+fn name_question(snapshot: &Snapshot, from: &Place, name: &str) -> Option<Question> {
+    let file = snapshot.files(from)?.get("/etc/resolv.conf")?.known()?;
+    let resolver = ResolvConf::parse(file.content.bytes());
+    let services = snapshot.cluster.services.known()?;
+    // `NAME.NAMESPACE.svc.ZONE`; the search list makes also `NAME.NAMESPACE.svc.OTHER.svc.ZONE` of it.
+    let is_service = |it: &String| {
+        let is_zone = |it: &str| !it.is_empty() && it.split('.').all(|it| it != "svc");
+        let zone = |own: &ObjectMeta| it.strip_prefix(&format!("{}.{}.svc.", own.name, own.namespace));
+        services.iter().any(|it| zone(&it.metadata).is_some_and(is_zone))
+    };
+    let of_service = resolver.candidates(name).into_iter().find(is_service);
+    let name = of_service.as_deref().unwrap_or(name).trim_end_matches('.').to_owned();
+    let to = *resolver.used_nameservers().first()?;
+    Some(Question { from: from.clone(), to, message: Message::Name { name, port: 53 } })
 }

@@ -23,6 +23,8 @@ const MOST: usize = 64;
 const ALL_PAIRS: usize = 8;
 /// How many pods of each node are tried to find a flow that should arrive.
 const N_PODS: usize = 3;
+/// The port of name servers (RFC 1035 §4.2.1).
+const DNS: u16 = 53;
 /// A port that no tunnel uses: what gets there is thrown away (RFC 863).
 const DISCARD: u16 = 9;
 /// kubelet's own port: every node has it, and nobody needs a right to begin a connection.
@@ -54,6 +56,41 @@ pub fn mesh(snapshot: &Snapshot) -> Vec<Probe> {
             all.extend(likely.or_else(any).map(Probe::Ask));
         }
     }
+    all.truncate(MOST);
+    all
+}
+
+/// Questions for a name, from a pod of each node: to the Service of the cluster's name servers, and to each of its endpoints.
+pub fn names(snapshot: &Snapshot, name: &str) -> Vec<Probe> {
+    let pods = pods(snapshot);
+    let askers: Vec<&Place> = pods.values().filter_map(|it| Some(&it.first()?.0)).collect();
+    let services = snapshot.cluster.services.known().into_iter().flatten();
+    let is_dns = |it: &&hopwise_snapshot::Service| {
+        it.metadata.namespace == "kube-system" && it.metadata.name == "kube-dns"
+    };
+    let mut servers: Vec<(IpAddr, u16)> = Vec::new();
+    for service in services.filter(is_dns) {
+        servers.extend(service.cluster_ips().into_iter().map(|it| (it, DNS)));
+    }
+    let slices = snapshot.cluster.endpoint_slices.known().into_iter().flatten();
+    let is_of_dns = |it: &&hopwise_snapshot::EndpointSlice| {
+        let of = it.metadata.labels.get("kubernetes.io/service-name");
+        it.metadata.namespace == "kube-system" && of.is_some_and(|it| it == "kube-dns")
+    };
+    for slice in slices.filter(is_of_dns) {
+        let port = slice.ports.iter().find(|it| it.name.as_deref() == Some("dns")).and_then(|it| it.port);
+        let addresses = slice.endpoints.iter().flat_map(|it| &it.addresses);
+        servers.extend(addresses.filter_map(|it| Some((it.parse().ok()?, port.unwrap_or(DNS)))));
+    }
+    let ask = |from: &Place, (to, port): (IpAddr, u16)| {
+        Probe::Ask(Question {
+            from: from.clone(),
+            to,
+            message: Message::Name { name: name.to_owned(), port },
+        })
+    };
+    let mut all: Vec<Probe> =
+        askers.iter().flat_map(|from| servers.iter().map(|to| ask(from, *to))).collect();
     all.truncate(MOST);
     all
 }

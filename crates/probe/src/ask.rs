@@ -1,5 +1,7 @@
 //! Asking: packets are sent, and answers are waited for.
 
+pub(crate) mod udp;
+
 use std::{
     collections::BTreeSet,
     io::{self, Read},
@@ -24,9 +26,11 @@ use crate::{
 
 /// Asks from the calling thread's network namespace.
 pub(crate) fn ask(question: &Question) -> io::Result<Answers> {
-    match question.message {
-        Message::Echo { size } => echo(question.to, size),
-        Message::Tcp { port } => tcp(SocketAddr::new(question.to, port)),
+    match &question.message {
+        Message::Echo { size } => echo(question.to, *size),
+        Message::Tcp { port } => tcp(SocketAddr::new(question.to, *port)),
+        Message::Udp { port } => udp::anything(SocketAddr::new(question.to, *port), probe_number()?),
+        Message::Name { name, port } => udp::name(SocketAddr::new(question.to, *port), name),
     }
 }
 

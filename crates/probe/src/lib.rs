@@ -31,6 +31,7 @@ pub mod fuzzing {
             crate::wire::sighted(bytes),
             crate::wire::echo_reply(bytes, false),
             crate::wire::echo_reply(bytes, true),
+            crate::ask::udp::answer(bytes, 1),
         );
     }
 }

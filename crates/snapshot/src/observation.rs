@@ -54,7 +54,7 @@ pub struct Question {
 }
 
 /// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Message {
     /// An ICMP echo request.
@@ -64,6 +64,18 @@ pub enum Message {
     },
     /// The beginning of a TCP connection.
     Tcp {
+        /// The port.
+        port: u16,
+    },
+    /// A UDP packet that whoever listens may answer. That nobody does says nothing.
+    Udp {
+        /// The port.
+        port: u16,
+    },
+    /// A question to a name server by UDP (RFC 1035): for addresses of the family by which it is asked.
+    Name {
+        /// The name, complete, without the dot at its end.
+        name: String,
         /// The port.
         port: u16,
     },
@@ -77,7 +89,8 @@ pub struct Answers {
     pub n_sent: u32,
     /// How many were answered.
     pub n_answered: u32,
-    /// How many were refused: by a reset, an ICMP error, or the sender's own kernel.
+    /// How many were refused: by a reset, an ICMP error, the sender's own kernel, or a name server that knows no such name
+    /// or cannot tell.
     pub n_refused: u32,
 }
 

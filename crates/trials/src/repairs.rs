@@ -77,7 +77,8 @@ fn try_one(
     let named = named(&document);
     for element in differing_lasting(&broken, &repaired) {
         let is_back = healthy.get(&element) == repaired.get(&element);
-        if !is_back && !named.iter().any(|it| element.as_str().ends_with(it)) {
+        if !is_back && !named.iter().any(|it| element.as_str().ends_with(it)) && !is_run(&document, &element)
+        {
             wrong.push(format!("changed, and not named: {}", told(&element, &broken, &repaired)));
         }
     }
@@ -109,6 +110,13 @@ fn named(document: &serde_json::Value) -> BTreeSet<String> {
     let actions = document["repair"]["actions"].as_array().into_iter().flatten();
     let written = actions.filter_map(|it| it["persist"]["path"].as_str());
     written.map(|it| format!("/file{it}")).collect()
+}
+
+/// Does a command of a repair name the address, or the destination, that an element is?
+fn is_run(document: &serde_json::Value, element: &Element) -> bool {
+    let Some(last) = element.parts().pop() else { return false };
+    let mut actions = document["repair"]["actions"].as_array().into_iter().flatten();
+    last.contains(['.', ':']) && actions.any(|it| it["run"].as_str().is_some_and(|it| it.contains(&last)))
 }
 
 /// What differs, but for the Ethernet address that an interface gets by chance when it is made.

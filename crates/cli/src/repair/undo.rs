@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use hopwise_change::{Change, Settings, differing, restore, settings};
+use hopwise_change::{Change, Settings, differing, follows, restore, settings};
 use hopwise_lab::LabName;
 use hopwise_repair::{
     Conflict, Entry, Journal, PlannedStep, Recorded,
@@ -130,7 +130,8 @@ impl Taking<'_> {
             own.retain(|it| at(it) && self.elements.contains(it));
             // What hangs on something that was made anew goes with it.
             let mut others = differing(&state, &self.start.1);
-            others.retain(|it| at(it) && !self.elements.contains(it));
+            let is_own = |it: &Element| self.start.1.get(it).is_none_or(|text| !follows(it, text));
+            others.retain(|it| at(it) && !self.elements.contains(it) && is_own(it));
             let open: BTreeSet<Element> = own.union(&others).cloned().collect();
             if open.is_empty() || last.as_ref() == Some(&open) {
                 return Ok(open);

@@ -52,13 +52,33 @@ fn one_path_is_asked_by_each_way_that_is_promised() {
     let ends = |all: &[Value]| all.iter().map(|it| it["to"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(
         ends(&path(0, "pod/default/echo-w2")),
-        ["pod/default/echo-w2", "pod/default/echo-w2:8080/tcp"]
+        ["pod/default/echo-w2", "pod/default/echo-w2:8080/tcp", "pod/default/echo-w2:8080/udp"]
     );
     assert_eq!(ends(&path(0, "svc/default/echo:80/tcp")), ["svc/default/echo:80/tcp"]);
+    assert_eq!(ends(&path(0, "svc/default/echo:81/udp")), ["svc/default/echo:81/udp"]);
     labs.exec("demo", "w2", &["iptables", "-I", "FORWARD", "-p", "tcp", "--dport", "8080", "-j", "REJECT"]);
     let refused = path(1, "pod/default/echo-w2:8080/tcp");
     assert_eq!(told(&refused), ["w1 w2 false rejected"]);
     assert_eq!(refused[0]["refused"], refused[0]["sent"], "{refused:?}");
+}
+
+#[test]
+fn every_name_server_is_asked_from_every_node() {
+    let labs = Labs::new(*users().first().unwrap());
+    labs.ok(&["up", "demo"]);
+    let healthy = probed(&labs, 0, &["dns"]);
+    // The Service and both of its endpoints, from each of three nodes.
+    assert_eq!(healthy.len(), 9, "{healthy:#?}");
+    assert!(healthy.iter().all(|it| it["name"] == "kubernetes.default.svc.cluster.local"), "{healthy:#?}");
+    // A name that nobody has is refused by whoever answers.
+    let refused = probed(&labs, 1, &["dns", "nobody.default.svc.cluster.local"]);
+    assert!(refused.iter().all(|it| it["refused"] == it["sent"]), "{refused:#?}");
+    // Without the kernel's way to one endpoint, that one is silent, from everywhere but its own node.
+    labs.exec("demo", "w1", &["iptables", "-I", "FORWARD", "-p", "udp", "--dport", "53", "-j", "DROP"]);
+    let silent = probed(&labs, 1, &["dns"]);
+    let one =
+        silent.iter().filter(|it| it["to"] == "pod/kube-system/coredns-a:53/udp" && it["fromNode"] != "w1");
+    assert_eq!(told(&one.cloned().collect::<Vec<_>>()), ["cp w1 false dropped", "w2 w1 false dropped"]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use hopwise_change::Change;
 use hopwise_diagnose::{
-    Diagnosis, Finding, Kind, causes,
-    plan::{Plan, Refusal, Selector, plan},
+    Diagnosis, Finding, Kind, causes, diagnose,
+    plan::{Plan, Refusal, Selector, plan, questions},
 };
 use hopwise_repair::{Repair, Risk};
-use hopwise_snapshot::{File, Observed, Place, PodName, Snapshot, SysctlKey};
+use hopwise_snapshot::{File, Message, Observed, Place, PodName, Snapshot, SysctlKey};
 
 use crate::{broken, changed, diagnosis, healthy, inserted, sysctl};
 
@@ -172,4 +172,24 @@ fn a_pod_is_made_anew_for_its_file() {
     let step = plan.planned().into_iter().find(|it| it.place.as_ref() == Some(&place)).unwrap();
     assert_eq!(step.acts, [Change::PodRecreated { pod: PodName::new("kube-system", "coredns-a") }]);
     assert!(matches!(&step.changes[..], [Change::FileWritten { .. }]), "{step:?}");
+}
+
+/// Whether a name resolves is asked of the server that the pod would ask, by the name that it would find.
+#[test]
+fn a_name_is_asked_for_as_the_resolver_completes_it() {
+    let snapshot = changed(healthy(), &[sysctl("w2", "net.ipv4.ip_forward", "0")]);
+    let found = diagnose(&snapshot);
+    let asked = questions(&snapshot, &found, &[0]);
+    let names: Vec<_> = asked
+        .iter()
+        .filter_map(|it| match &it.message {
+            Message::Name { name, port } => {
+                Some((it.from.to_string(), it.to.to_string(), name.as_str(), *port))
+            }
+            _ => None,
+        })
+        .collect();
+    let server = "10.96.0.10".to_owned();
+    let from = names.first().map(|it| it.0.clone()).unwrap_or_default();
+    assert_eq!(names, [(from, server, "kubernetes.default.svc.cluster.local", 53)]);
 }

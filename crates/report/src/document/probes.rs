@@ -29,10 +29,12 @@ pub struct QuestionEntry {
     pub from: String,
     /// The node that asks.
     pub from_node: Option<String>,
-    /// Who was asked: `pod/default/b`, `svc/default/echo`, `ip/203.0.113.10`; with port and protocol for TCP.
+    /// Who was asked: `pod/default/b`, `svc/default/echo`, `ip/203.0.113.10`; with port and protocol for TCP and UDP.
     pub to: String,
     /// The node that was asked.
     pub to_node: Option<String>,
+    /// The name that was asked for; null for what is no question to a name server.
+    pub name: Option<String>,
     /// 4 or 6.
     #[schemars(extend("enum" = [4, 6]))]
     pub family: u8,
@@ -45,7 +47,8 @@ pub struct QuestionEntry {
     pub sent: u32,
     /// How many were answered.
     pub answered: u32,
-    /// How many were refused: by a reset, an ICMP error, or the sender's own kernel.
+    /// How many were refused: by a reset, an ICMP error, the sender's own kernel, or a name server that knows no such name
+    /// or cannot tell.
     pub refused: u32,
 }
 
@@ -79,9 +82,11 @@ impl QuestionEntry {
             (None, Some(it)) => format!("svc/{}/{}", it.metadata.namespace, it.metadata.name),
             (None, None) => format!("ip/{}", question.to),
         };
-        let (to, size) = match question.message {
-            Message::Echo { size } => (name, size),
+        let (to, size) = match &question.message {
+            Message::Echo { size } => (name, *size),
             Message::Tcp { port } => (format!("{name}:{port}/tcp"), None),
+            Message::Udp { port } => (format!("{name}:{port}/udp"), None),
+            Message::Name { port, .. } => (format!("{name}:{port}/udp"), None),
         };
         let traces = trace(network, &flow_of(question)).judged(&Expectation::anyone());
         let model = match traces.state() {
@@ -95,6 +100,10 @@ impl QuestionEntry {
             from_node: node_of(&question.from),
             to,
             to_node: place.as_ref().and_then(node_of),
+            name: match &question.message {
+                Message::Name { name, .. } => Some(name.clone()),
+                _ => None,
+            },
             family: if question.to.is_ipv6() { 6 } else { 4 },
             size,
             model,

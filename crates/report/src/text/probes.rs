@@ -34,6 +34,7 @@ fn line(it: &QuestionEntry) -> String {
         _ => String::new(),
     };
     let size = it.size.map(|it| format!(" of {it} bytes")).unwrap_or_default();
+    let name = it.name.as_ref().map(|it| format!("   for {it}")).unwrap_or_default();
     let refused = if it.refused > 0 { format!(", {} refused", it.refused) } else { String::new() };
     let model = match (it.model, is_answered) {
         ("delivered", true) => String::new(),
@@ -41,7 +42,7 @@ fn line(it: &QuestionEntry) -> String {
         (model, _) => format!("   the model says: {model}"),
     };
     format!(
-        "{sign} {way}{} of {} answered{refused}   IPv{}: {} → {}{size}{model}",
+        "{sign} {way}{} of {} answered{refused}   IPv{}: {} → {}{size}{name}{model}",
         it.answered, it.sent, it.family, it.from, it.to
     )
 }
