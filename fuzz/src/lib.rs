@@ -5,6 +5,7 @@
 
 mod configuration;
 mod filters;
+mod journals;
 mod model;
 mod names;
 mod netlink;
@@ -16,6 +17,7 @@ pub use configuration::{
     sysctl_files,
 };
 pub use filters::{arptables, ipset, iptables, nft, ruleset};
+pub use journals::journal;
 pub use model::model;
 pub use names::{element, endpoint, fault};
 pub use netlink::{netlink, packet};
@@ -26,7 +28,7 @@ pub use snapshots::{hop, hop_document, kubectl, redact, samples};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 26] = [
+pub const TARGETS: [(&str, Target); 27] = [
     ("arptables", arptables),
     ("cni", cni),
     ("corefile", corefile),
@@ -39,6 +41,7 @@ pub const TARGETS: [(&str, Target); 26] = [
     ("hosts", hosts),
     ("ipset", ipset),
     ("iptables", iptables),
+    ("journal", journal),
     ("kube_proxy_config", kube_proxy_config),
     ("kubectl", kubectl),
     ("kubelet_config", kubelet_config),
