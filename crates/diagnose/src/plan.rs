@@ -1,7 +1,7 @@
 //! Which repairs are done together, and which are not and why.
 
 use hopwise_change::{Change, differing, restore, settings};
-use hopwise_dataplane::{Check, FlowProtocol, Promise, contract};
+use hopwise_dataplane::{Check, FlowProtocol, Network, Promise, State, check, contract};
 use hopwise_dns::ResolvConf;
 use hopwise_repair::{Action, PlannedStep, Repair, Risk};
 use hopwise_snapshot::{Element, FileContent, Message, ObjectMeta, Observed, Place, Question, Snapshot};
@@ -10,6 +10,8 @@ use crate::{Cause, Diagnosis, Finding, Kind, Proof, prove};
 
 /// How many broken flows of a finding are asked for with packets after its repair.
 const MOST_QUESTIONS: usize = 16;
+/// How many flows of a class are looked at for one that should arrive.
+const MOST_TRIED: usize = 16;
 
 /// Which findings are meant: `CODE[@ELEMENT-PREFIX]`.
 #[derive(Clone, Debug)]
@@ -189,15 +191,21 @@ impl Plan {
     }
 }
 
-/// The questions whose answers show that the broken flows of findings arrive: those of one flow of each class that
-/// packets can ask for. The diagnosis is one of every promise ([`crate::diagnose`]).
+/// The questions whose answers show that what findings broke is kept in `snapshot`, which was read after their repair: one
+/// for each class of flows that packets can ask for, and that should arrive by now. The diagnosis is one of every promise ([`crate::diagnose`]).
 pub fn questions(snapshot: &Snapshot, diagnosis: &Diagnosis, findings: &[usize]) -> Vec<Question> {
     let contract = contract(snapshot);
+    let network = Network::new(snapshot);
     let mut all = Vec::new();
     for at in findings {
         let violations = diagnosis.findings.get(*at).into_iter().flat_map(|it| &it.violations);
         let violations = violations.filter_map(|it| diagnosis.violations.get(*it));
-        let promises = violations.filter_map(|it| contract.promises.get(*it.promises.first()?));
+        // What something else breaks as well is still broken when this is repaired.
+        let is_kept = |it: &&Promise| check(&network, snapshot, it).state == State::Kept;
+        let promises = violations.filter_map(|it| {
+            let mut all = it.promises.iter().take(MOST_TRIED).filter_map(|it| contract.promises.get(*it));
+            all.find(is_kept)
+        });
         let asked = promises.filter_map(|it| question(snapshot, it));
         all.extend(asked.take(MOST_QUESTIONS));
     }
