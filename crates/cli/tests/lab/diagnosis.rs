@@ -30,6 +30,8 @@ fn a_demo_finds_all_faults_and_leaves_nothing() {
                 told.lines().find(|it| it.starts_with(code)).unwrap_or_else(|| panic!("{code}: {told}"));
             assert!(line.ends_with(kind), "{line}");
         }
+        assert!(told.contains("done (run 1): it holds"), "{told}");
+        assert!(told.contains("is taken back: all is as it was before"), "{told}");
         Remains::of(&labs).assert_none("after a demo");
     }
 }
