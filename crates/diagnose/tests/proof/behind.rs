@@ -43,8 +43,10 @@ fn one_fault_behind_a_full_table_is_named_after_it() {
 
 #[test]
 fn two_faults_behind_a_full_table_are_named_after_it() {
-    let (_, lines) =
+    let (_, mut lines) =
         found(&changed(full(healthy()), &[not_forwarding(), inserted("w2", "FORWARD", "-o cni0 -j DROP")]));
+    // Which of the two breaks more depends on how many promises are looked at.
+    lines[1..].sort();
     assert_eq!(
         lines,
         [
