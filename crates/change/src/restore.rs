@@ -79,7 +79,12 @@ fn is_set(element: &Element) -> bool {
 /// nobody else has the address (`addrconf_dad_completed`, net/ipv6/addrconf.c)?
 pub fn follows(element: &Element, text: &str) -> bool {
     let parts = element.parts();
-    matches!(parts.first().map(String::as_str), Some("route")) && text.contains("proto kernel")
+    match parts.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["route", ..] => text.contains("proto kernel"),
+        // An interface that gets its carrier late gets its own address then.
+        ["link", _, "address", address] => address.starts_with("fe80:"),
+        _ => false,
+    }
 }
 
 /// The elements that two states have differently.
