@@ -58,6 +58,9 @@ fn without_passing(text: &str) -> String {
     text.split(' ').filter(|it| !passing.contains(it)).collect::<Vec<_>>().join(" ")
 }
 
+/// What is set of an interface.
+const LINK_ASPECTS: [&str; 6] = ["up", "mtu", "arp", "mac", "master", "kind"];
+
 /// Is this something that somebody sets, and no consequence of it?
 fn is_set(element: &Element) -> bool {
     if !matches!(element.scope(), Scope::Place(_)) {
@@ -66,7 +69,7 @@ fn is_set(element: &Element) -> bool {
     let parts = element.parts();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        ["link", _, aspect] => matches!(*aspect, "up" | "mtu" | "arp" | "mac" | "master" | "kind"),
+        ["link", _, aspect] => LINK_ASPECTS.contains(aspect),
         [kind, ..] => !matches!(
             *kind,
             "netns" | "node" | "kernel" | "module" | "directory" | "process" | "socket" | "conntrack"
@@ -155,12 +158,12 @@ impl Restoring<'_> {
         self.commands.extend(change.commands());
     }
 
-    fn run(&mut self, words: &[&str]) {
+    fn run<W: Into<String>>(&mut self, words: impl IntoIterator<Item = W>) {
         self.run_with(words, String::new());
     }
 
-    fn run_with(&mut self, words: &[&str], input: String) {
-        let arguments = words.iter().map(|it| (*it).to_owned()).collect();
+    fn run_with<W: Into<String>>(&mut self, words: impl IntoIterator<Item = W>, input: String) {
+        let arguments = words.into_iter().map(Into::into).collect();
         self.commands.push(Command { place: Some(self.place.clone()), arguments, input });
     }
 

@@ -128,10 +128,7 @@ fn edit_rules(
 }
 
 fn without_counters(text: &str) -> String {
-    let lines = text.lines().map(|line| match line.strip_prefix('[').and_then(|it| it.split_once("] ")) {
-        Some((_, rule)) => rule,
-        None => line,
-    });
+    let lines = text.lines().map(ruleset::without_counters);
     lines.flat_map(|it| [it, "\n"]).collect()
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn text_of<'a>(facts: &'a mut Netfilter, tool: &str) -> Option<&'a mu
     })
 }
 
-pub(crate) fn text_known<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
+fn known_text<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a String> {
     match tool {
         "iptables-nft" => facts.iptables_nft.ipv4.known(),
         "ip6tables-nft" => facts.iptables_nft.ipv6.known(),
@@ -84,7 +84,7 @@ pub(crate) fn text_known<'a>(facts: &'a Netfilter, tool: &str) -> Option<&'a Str
 /// A rule in its tool's words, without its chain: the one at a place, counted from 1, of a chain that an iptables
 /// tool shows.
 pub fn rule_text(facts: &Netfilter, tool: &str, table: &str, chain: &str, position: usize) -> Option<String> {
-    let lines: Vec<&str> = text_known(facts, tool)?.lines().collect();
+    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let at = *rules_of(&lines, span, chain).get(position.checked_sub(1)?)?;
     lines[at].split_once(&format!("-A {chain} ")).map(|(_, rule)| rule.to_owned())
@@ -92,16 +92,23 @@ pub fn rule_text(facts: &Netfilter, tool: &str, table: &str, chain: &str, positi
 
 /// The place, from 1, of the first rule of these words.
 pub fn rule_position(facts: &Netfilter, tool: &str, table: &str, chain: &str, rule: &str) -> Option<usize> {
-    let lines: Vec<&str> = text_known(facts, tool)?.lines().collect();
+    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let head = format!("-A {chain} ");
     let is_it = |at: &usize| lines[*at].split_once(&head).is_some_and(|(_, own)| own == rule);
     Some(rules_of(&lines, span, chain).iter().position(is_it)? + 1)
 }
 
-/// The policy of a chain.
+/// The rules of a chain, each as `-A CHAIN …`; none where there is no such chain.
+pub(crate) fn rules(facts: &Netfilter, tool: &str, table: &str, chain: &str) -> Vec<String> {
+    let lines: Vec<&str> = known_text(facts, tool).map(|it| it.lines().collect()).unwrap_or_default();
+    let Some(span) = table_lines(&lines, table) else { return Vec::new() };
+    rules_of(&lines, span, chain).into_iter().map(|at| without_counters(lines[at]).to_owned()).collect()
+}
+
+/// The policy of a chain; `-` for one that somebody made, none where there is no such chain.
 pub(crate) fn policy(facts: &Netfilter, tool: &str, table: &str, chain: &str) -> Option<String> {
-    let lines: Vec<&str> = text_known(facts, tool)?.lines().collect();
+    let lines: Vec<&str> = known_text(facts, tool)?.lines().collect();
     let span = table_lines(&lines, table)?;
     let head = format!(":{chain} ");
     let line = lines[span.0..span.1].iter().find_map(|it| it.strip_prefix(&head))?;
@@ -138,7 +145,17 @@ pub(crate) fn edit_nft(
     Some(())
 }
 
-fn is_rule(object: &Value, family: &str, table: &str, chain: &str) -> bool {
+/// The objects of nft's listing; none at all where there is no nft. `None` where the listing is not understood.
+pub(crate) fn nft_objects(facts: &Netfilter) -> Option<Vec<Value>> {
+    let Some(text) = facts.nft.known() else { return Some(Vec::new()) };
+    let mut document: Value = serde_json::from_str(text).ok()?;
+    match document.get_mut("nftables").map(Value::take) {
+        Some(Value::Array(all)) => Some(all),
+        _ => None,
+    }
+}
+
+pub(crate) fn is_rule(object: &Value, family: &str, table: &str, chain: &str) -> bool {
     let Some(rule) = object.get("rule") else { return false };
     rule["family"] == family && rule["table"] == table && rule["chain"] == chain
 }
@@ -209,20 +226,24 @@ pub(crate) fn set_text(facts: &mut Netfilter, tool: &str, text: String) -> Optio
 }
 
 /// The lines of a table in `iptables-save` text: from its `*table` line to its `COMMIT`.
-pub(crate) fn table_lines(lines: &[&str], table: &str) -> Option<(usize, usize)> {
+fn table_lines(lines: &[&str], table: &str) -> Option<(usize, usize)> {
     let start = lines.iter().position(|it| it.strip_prefix('*').is_some_and(|name| name.trim() == table))?;
     let end = start + lines[start..].iter().position(|it| it.trim() == "COMMIT")?;
     Some((start, end))
 }
 
+/// A line of `iptables-save -c` as `iptables-save` prints it.
+pub(crate) fn without_counters(line: &str) -> &str {
+    line.strip_prefix('[').and_then(|it| it.split_once("] ")).map_or(line, |(_, rest)| rest)
+}
+
 /// Is this line a rule of the chain, with or without counters before it?
 fn is_rule_line(line: &str, chain: &str) -> bool {
-    let rest = line.strip_prefix('[').and_then(|it| it.split_once("] ")).map_or(line, |(_, rest)| rest);
-    let mut words = rest.split_whitespace();
+    let mut words = without_counters(line).split_whitespace();
     words.next() == Some("-A") && words.next() == Some(chain)
 }
 
-pub(crate) fn rules_of(lines: &[&str], span: (usize, usize), chain: &str) -> Vec<usize> {
+fn rules_of(lines: &[&str], span: (usize, usize), chain: &str) -> Vec<usize> {
     (span.0..span.1).filter(|at| is_rule_line(lines[*at], chain)).collect()
 }
 

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hopwise_dataplane::{Check, FlowProtocol, Promise, Size, contract};
+use hopwise_dataplane::{Check, contract};
+use hopwise_diagnose::{mesh, names, question_of};
 use hopwise_report::{Asked, Query, document::ProbesDocument, text};
-use hopwise_snapshot::{Message, Probe as Packets, Question};
+use hopwise_snapshot::Probe as Packets;
 
 use crate::{
     failure::Failure,
@@ -72,7 +73,8 @@ pub(crate) fn run(probe: &Probe) -> ExitCode {
 
 impl Mesh {
     fn answer(&self) -> Result<ExitCode, Failure> {
-        let read = self.source.read_and_ask(hopwise_diagnose::mesh)?;
+        let mut read = self.source.read_live()?;
+        read.send(&mesh(&read.snapshot));
         Ok(show(&read, "no two nodes that were read have pods", &self.shown))
     }
 }
@@ -80,43 +82,28 @@ impl Mesh {
 impl Path {
     fn answer(&self) -> Result<ExitCode, Failure> {
         let asked = Asked { from: self.from.clone(), to: self.to.clone() };
-        let mut query = None;
-        let read = self.source.read_and_ask(|snapshot| {
-            let found = Query::new(snapshot, &contract(snapshot), asked.clone(), false);
-            let promises = found.as_ref().map_or(&[][..], |it| &it.promises);
-            let questions = promises.iter().filter_map(question).map(Packets::Ask).collect();
-            query = Some(found.map(|_| ()));
-            questions
-        })?;
-        if let Some(Err(error)) = query {
-            return Err(error.into());
-        }
+        let mut read = self.source.read_live()?;
+        let query = Query::new(&read.snapshot, &contract(&read.snapshot), asked, false)?;
+        let flows = query.promises.iter().filter_map(|it| match &it.check {
+            Check::Flow { flow, .. } => Some(flow),
+            Check::Name { .. } => None,
+        });
+        let questions: Vec<Packets> = flows.filter_map(question_of).map(Packets::Ask).collect();
+        read.send(&questions);
         Ok(show(&read, "nothing of this can be asked for", &self.shown))
     }
 }
 
 impl Dns {
     fn answer(&self) -> Result<ExitCode, Failure> {
-        let read = self.source.read_and_ask(|snapshot| hopwise_diagnose::names(snapshot, &self.name))?;
+        let mut read = self.source.read_live()?;
+        read.send(&names(&read.snapshot, &self.name));
         Ok(show(
             &read,
             "the cluster has no Service kube-dns that was read, or no pod to ask from",
             &self.shown,
         ))
     }
-}
-
-/// The question that a promise is, where packets can ask it.
-fn question(promise: &Promise) -> Option<Question> {
-    let Check::Flow { flow, .. } = &promise.check else { return None };
-    let message = match (flow.protocol, flow.size) {
-        (FlowProtocol::Icmp, Size::Small) => Message::Echo { size: None },
-        (FlowProtocol::Icmp, Size::Bytes(size)) => Message::Echo { size: Some(size) },
-        (FlowProtocol::Tcp(port), _) => Message::Tcp { port },
-        (FlowProtocol::Udp(port), _) => Message::Udp { port },
-        (FlowProtocol::Icmp, Size::Full) => return None,
-    };
-    Some(Question { from: flow.from.clone(), to: flow.to, message })
 }
 
 fn show(read: &Read, none: &str, shown: &Shown) -> ExitCode {

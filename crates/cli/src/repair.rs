@@ -41,7 +41,7 @@ use crate::{
         run::{Run, Runs, point},
         undo::{TakenBack, take_back},
     },
-    source::{Probing, Source, SourceFailure},
+    source::{Probing, Read, Source, SourceFailure},
 };
 
 /// How long what was started anew may take until everything holds.
@@ -242,7 +242,7 @@ impl RepairCommand {
     }
 
     fn holds(&self, before: &Diagnosis, plan: &Plan, repaired: &mut Repaired<'_>) -> Result<(), Stopped> {
-        let read = self.source.read_and_probe(self.probing).map_err(Failure::from)?;
+        let mut read = self.source.read_and_probe(self.probing).map_err(Failure::from)?;
         let now = diagnose(&read.snapshot);
         let key = |it: &Finding| (it.cause.code, it.elements.first().cloned());
         for at in &plan.repaired {
@@ -260,35 +260,7 @@ impl RepairCommand {
         }
         let asked = questions(&read.snapshot, before, &plan.repaired);
         repaired.n_asked = asked.len();
-        self.ask(&asked)
-    }
-
-    fn ask(&self, questions: &[Question]) -> Result<(), Stopped> {
-        if questions.is_empty() {
-            return Ok(());
-        }
-        let probes: Vec<Probe> = questions.iter().cloned().map(Probe::Ask).collect();
-        let answered = self.source.read_and_ask(|_| probes.clone()).map_err(Failure::from)?;
-        let lost: Vec<&Question> = questions
-            .iter()
-            .filter(|asked| {
-                let is_answered = |it: &Observation| match it {
-                    Observation::Asked { question, answers } => {
-                        question == *asked && answers.n_answered == answers.n_sent && answers.n_sent > 0
-                    }
-                    Observation::Crossed { .. } => false,
-                };
-                !answered.snapshot.observations.iter().any(is_answered)
-            })
-            .collect();
-        match lost.first() {
-            None => Ok(()),
-            Some(first) => Err(Stopped::Silent {
-                lost: lost.len(),
-                asked: questions.len(),
-                first: format!("{} → {}", first.from, first.to),
-            }),
-        }
+        ask(&mut read, &asked)
     }
 
     fn guide(&self, program: Program, repaired: &Repaired<'_>) -> Guide {
@@ -322,6 +294,32 @@ impl UndoCommand {
         let again = format!("{} undo {} {} --yes", program.words(), run.number, self.source.words());
         self.shown.print(|| UndoDocument::new(&undone), |layout| text::undo(&undone, &again, layout));
         Ok(if undone.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) })
+    }
+}
+
+/// Is every packet of every question answered?
+fn ask(read: &mut Read, questions: &[Question]) -> Result<(), Stopped> {
+    if questions.is_empty() {
+        return Ok(());
+    }
+    let probes: Vec<Probe> = questions.iter().cloned().map(Probe::Ask).collect();
+    let seen = read.send(&probes);
+    let is_answered = |asked: &Question| {
+        seen.iter().any(|it| match it {
+            Observation::Asked { question, answers } => {
+                question == asked && answers.n_answered == answers.n_sent && answers.n_sent > 0
+            }
+            Observation::Crossed { .. } => false,
+        })
+    };
+    let lost: Vec<&Question> = questions.iter().filter(|it| !is_answered(it)).collect();
+    match lost.first() {
+        None => Ok(()),
+        Some(first) => Err(Stopped::Silent {
+            lost: lost.len(),
+            asked: questions.len(),
+            first: format!("{} → {}", first.from, first.to),
+        }),
     }
 }
 

@@ -12,7 +12,7 @@ use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
 use hopwise_diagnose::probes;
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
 use hopwise_report::document::ErrorDocument;
-use hopwise_snapshot::{Cluster, NodeName, Observed, Place, Probe, Snapshot, hop};
+use hopwise_snapshot::{Cluster, NodeName, Observation, Observed, Place, Probe, Snapshot, hop};
 use hopwise_sys::NetNs;
 
 use crate::{
@@ -117,6 +117,8 @@ pub(crate) struct Read {
     took: Duration,
     /// How many probes were sent, and how long that took.
     probed: Option<(usize, Duration)>,
+    /// Where packets can be sent from; nowhere in a snapshot file.
+    sites: BTreeMap<Place, NetNs>,
 }
 
 impl fmt::Display for Read {
@@ -137,31 +139,35 @@ impl fmt::Display for Read {
 }
 
 impl Read {
-    /// Sends packets as long as some are worth sending. What could not be sent is said, and nothing is concluded from it.
-    fn probe(&mut self, sites: &BTreeMap<Place, NetNs>, mut wanted: impl FnMut(&Snapshot) -> Vec<Probe>) {
-        let start = Instant::now();
-        let step = Step::new("sending probes");
-        let mut n_probes = 0;
+    /// Sends packets as long as some are worth sending.
+    fn probe(&mut self) {
         for _ in 0..MOST_ROUNDS {
-            let probes = wanted(&self.snapshot);
-            let n_before = self.snapshot.observations.len();
-            n_probes += probes.len();
-            step.says(format!("sending {} probes", probes.len()));
-            for observed in hopwise_probe::observe(sites, &probes) {
-                match observed {
-                    Ok(seen) => self.snapshot.observations.extend(seen),
-                    Err(error) => {
-                        let said = ErrorDocument::new(&error);
-                        let said: Vec<String> = [vec![said.message], said.causes].concat();
-                        complain(&format!("a probe could not be sent: {}", said.join(": ")));
-                    }
-                }
-            }
-            if self.snapshot.observations.len() == n_before {
+            let probes = probes(&self.snapshot);
+            if self.send(&probes).is_empty() {
                 break;
             }
         }
-        self.probed = Some((n_probes, start.elapsed()));
+    }
+
+    /// Sends packets, and gives what was seen of them, which the snapshot has from then on. What could not be sent is said,
+    /// and nothing is concluded from it.
+    pub(crate) fn send(&mut self, probes: &[Probe]) -> &[Observation] {
+        let start = Instant::now();
+        let _step = Step::new(format!("sending {} probes", probes.len()));
+        let n_before = self.snapshot.observations.len();
+        for observed in hopwise_probe::observe(&self.sites, probes) {
+            match observed {
+                Ok(seen) => self.snapshot.observations.extend(seen),
+                Err(error) => {
+                    let said = ErrorDocument::new(&error);
+                    let said: Vec<String> = [vec![said.message], said.causes].concat();
+                    complain(&format!("a probe could not be sent: {}", said.join(": ")));
+                }
+            }
+        }
+        let (n_probes, took) = self.probed.unwrap_or_default();
+        self.probed = Some((n_probes + probes.len(), took + start.elapsed()));
+        &self.snapshot.observations[n_before..]
     }
 }
 
@@ -192,44 +198,28 @@ impl Source {
     /// Reads the source. Must be called before any thread is started: a lab of a plain user lies in a user
     /// namespace, and only a process with one thread can enter that.
     pub(crate) fn read(&self) -> Result<Read, SourceFailure> {
-        self.read_with(ProbeMode::None, probes)
-    }
-
-    /// The same, and sends packets from the places that were read: those that the option asks for.
-    pub(crate) fn read_and_probe(&self, probing: Probing) -> Result<Read, SourceFailure> {
-        self.read_with(probing.probe, probes)
-    }
-
-    /// Reads the source, and sends once what is wanted then.
-    pub(crate) fn read_and_ask(
-        &self,
-        mut wanted: impl FnMut(&Snapshot) -> Vec<Probe>,
-    ) -> Result<Read, SourceFailure> {
-        let is_live = self.lab.is_some();
-        if self.is_named() && !is_live {
-            return Err(SourceFailure::NotLive);
-        }
-        self.read_with(ProbeMode::Auto, |snapshot| {
-            if snapshot.observations.is_empty() { wanted(snapshot) } else { Vec::new() }
-        })
-    }
-
-    fn read_with(
-        &self,
-        mode: ProbeMode,
-        wanted: impl FnMut(&Snapshot) -> Vec<Probe>,
-    ) -> Result<Read, SourceFailure> {
         let start = Instant::now();
         let (snapshot, sites) = match (&self.lab, &self.snapshot) {
             (Some(name), _) => from_lab(name)?,
             (None, Some(path)) => (read_file(path)?, BTreeMap::new()),
             (None, None) => return Err(SourceFailure::NoSource),
         };
-        let mut read = Read { snapshot, took: start.elapsed(), probed: None };
-        if mode == ProbeMode::Auto && !sites.is_empty() {
-            read.probe(&sites, wanted);
+        Ok(Read { snapshot, took: start.elapsed(), probed: None, sites })
+    }
+
+    /// The same, and sends packets from the places that were read: those that the option asks for.
+    pub(crate) fn read_and_probe(&self, probing: Probing) -> Result<Read, SourceFailure> {
+        let mut read = self.read()?;
+        if probing.probe == ProbeMode::Auto && !read.sites.is_empty() {
+            read.probe();
         }
         Ok(read)
+    }
+
+    /// Reads what packets can be sent from.
+    pub(crate) fn read_live(&self) -> Result<Read, SourceFailure> {
+        self.live()?;
+        self.read()
     }
 }
 

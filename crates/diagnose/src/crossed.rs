@@ -67,6 +67,19 @@ pub fn flow_of(question: &Question) -> Flow {
     flow
 }
 
+/// The question that a flow is, the other way round; none for packets as large as the sender's interface takes, which a
+/// question has to number.
+pub fn question_of(flow: &Flow) -> Option<Question> {
+    let message = match (flow.protocol, flow.size) {
+        (FlowProtocol::Icmp, Size::Small) => Message::Echo { size: None },
+        (FlowProtocol::Icmp, Size::Bytes(size)) => Message::Echo { size: Some(size) },
+        (FlowProtocol::Icmp, Size::Full) => return None,
+        (FlowProtocol::Tcp(port), _) => Message::Tcp { port },
+        (FlowProtocol::Udp(port), _) => Message::Udp { port },
+    };
+    Some(Question { from: flow.from.clone(), to: flow.to, message })
+}
+
 /// What the model says of a flow to anyone at all.
 pub(crate) fn modelled(network: &Network, flow: &Flow) -> State {
     trace(network, flow).judged(&Expectation::anyone()).state()

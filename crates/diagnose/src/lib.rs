@@ -23,7 +23,7 @@ mod seen;
 
 pub use case::Case;
 pub use cause::{Cause, Code, Evidence, Suspect, Suspects};
-pub use crossed::flow_of;
+pub use crossed::{flow_of, question_of};
 pub use finding::{Diagnosis, Finding, Kind, Proof, RuledOut, UnknownFact, Verdict, Violation};
 pub use intent::{Aspect, Basis, Deviation};
 pub use probing::{mesh, names, probes};

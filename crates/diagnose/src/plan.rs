@@ -1,12 +1,14 @@
 //! Which repairs are done together, and which are not and why.
 
-use hopwise_change::{Change, differing, restore, settings};
-use hopwise_dataplane::{Check, FlowProtocol, Network, Promise, State, check, contract};
+use std::cell::LazyCell;
+
+use hopwise_change::{Change, Settings, differing, restore, settings};
+use hopwise_dataplane::{Check, Flow, FlowProtocol, Network, Promise, Size, State, check, contract};
 use hopwise_dns::ResolvConf;
 use hopwise_repair::{Action, PlannedStep, Repair, Risk};
 use hopwise_snapshot::{Element, FileContent, Message, ObjectMeta, Observed, Place, Question, Snapshot};
 
-use crate::{Cause, Diagnosis, Finding, Kind, Proof, prove};
+use crate::{Cause, Diagnosis, Finding, Kind, Proof, prove, question_of};
 
 /// How many broken flows of a finding are asked for with packets after its repair.
 const MOST_QUESTIONS: usize = 16;
@@ -89,11 +91,12 @@ fn listed(elements: &[Element]) -> String {
 pub fn plan(snapshot: &Snapshot, diagnosis: &Diagnosis, selected: &[Selector], may_cut: bool) -> Plan {
     let mut plan =
         Plan { repaired: Vec::new(), steps: Vec::new(), refused: Vec::new(), proof: Proof::default() };
+    let before = LazyCell::new(|| settings(snapshot));
     for (at, finding) in diagnosis.findings.iter().enumerate() {
         if !selected.is_empty() && !selected.iter().any(|it| it.matches(finding)) {
             continue;
         }
-        if let Some(refusal) = refusal(snapshot, finding, may_cut) {
+        if let Some(refusal) = refusal((snapshot, &before), finding, may_cut) {
             plan.refused.push((at, refusal));
             continue;
         }
@@ -116,7 +119,11 @@ pub fn plan(snapshot: &Snapshot, diagnosis: &Diagnosis, selected: &[Selector], m
     plan
 }
 
-fn refusal(snapshot: &Snapshot, finding: &Finding, may_cut: bool) -> Option<Refusal> {
+fn refusal(
+    (snapshot, before): (&Snapshot, &LazyCell<Settings, impl FnOnce() -> Settings>),
+    finding: &Finding,
+    may_cut: bool,
+) -> Option<Refusal> {
     let (repair, proof) = (&finding.repair, &finding.proof);
     if repair.actions.is_empty() {
         return Some(Refusal::None);
@@ -151,7 +158,7 @@ fn refusal(snapshot: &Snapshot, finding: &Finding, may_cut: bool) -> Option<Refu
     if may_cut {
         return None;
     }
-    let elements = differing(&settings(snapshot), &settings(&after));
+    let elements = differing(before, &settings(&after));
     let left = restore(&after, snapshot, &elements).left;
     // A pair of interfaces comes with its pod, and goes with it.
     let is_final = |it: &Element| it.parts().first().is_none_or(|it| it != "link" && it != "bridge");
@@ -217,14 +224,8 @@ pub fn questions(snapshot: &Snapshot, diagnosis: &Diagnosis, findings: &[usize])
 /// The question that shows whether a promise is kept; none where silence would say nothing.
 fn question(snapshot: &Snapshot, promise: &Promise) -> Option<Question> {
     match &promise.check {
-        Check::Flow { flow, .. } => {
-            let message = match flow.protocol {
-                FlowProtocol::Tcp(port) => Message::Tcp { port },
-                FlowProtocol::Icmp => Message::Echo { size: None },
-                FlowProtocol::Udp(_) => return None,
-            };
-            Some(Question { from: flow.from.clone(), to: flow.to, message })
-        }
+        Check::Flow { flow, .. } if matches!(flow.protocol, FlowProtocol::Udp(_)) => None,
+        Check::Flow { flow, .. } => question_of(&Flow { size: Size::Small, ..flow.clone() }),
         Check::Name { name } => name_question(snapshot, &promise.from, name),
     }
 }

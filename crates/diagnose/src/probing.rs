@@ -64,23 +64,14 @@ pub fn mesh(snapshot: &Snapshot) -> Vec<Probe> {
 pub fn names(snapshot: &Snapshot, name: &str) -> Vec<Probe> {
     let pods = pods(snapshot);
     let askers: Vec<&Place> = pods.values().filter_map(|it| Some(&it.first()?.0)).collect();
-    let services = snapshot.cluster.services.known().into_iter().flatten();
-    let is_dns = |it: &&hopwise_snapshot::Service| {
-        it.metadata.namespace == "kube-system" && it.metadata.name == "kube-dns"
-    };
     let mut servers: Vec<(IpAddr, u16)> = Vec::new();
-    for service in services.filter(is_dns) {
+    if let Some(service) = snapshot.cluster.service("kube-system", "kube-dns") {
         servers.extend(service.cluster_ips().into_iter().map(|it| (it, DNS)));
-    }
-    let slices = snapshot.cluster.endpoint_slices.known().into_iter().flatten();
-    let is_of_dns = |it: &&hopwise_snapshot::EndpointSlice| {
-        let of = it.metadata.labels.get("kubernetes.io/service-name");
-        it.metadata.namespace == "kube-system" && of.is_some_and(|it| it == "kube-dns")
-    };
-    for slice in slices.filter(is_of_dns) {
-        let port = slice.ports.iter().find(|it| it.name.as_deref() == Some("dns")).and_then(|it| it.port);
-        let addresses = slice.endpoints.iter().flat_map(|it| &it.addresses);
-        servers.extend(addresses.filter_map(|it| Some((it.parse().ok()?, port.unwrap_or(DNS)))));
+        for slice in snapshot.cluster.slices_of(service) {
+            let port = slice.ports.iter().find(|it| it.name.as_deref() == Some("dns")).and_then(|it| it.port);
+            let addresses = slice.endpoints.iter().flat_map(|it| &it.addresses);
+            servers.extend(addresses.filter_map(|it| Some((it.parse().ok()?, port.unwrap_or(DNS)))));
+        }
     }
     let ask = |from: &Place, (to, port): (IpAddr, u16)| {
         Probe::Ask(Question {

@@ -117,17 +117,9 @@ pub enum State {
     Undone,
 }
 
-impl State {
-    /// In words.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Open => "cut short",
-            Self::Healed => "healed",
-            Self::Failed => "failed",
-            Self::Undoing => "undo cut short",
-            Self::Undone => "undone",
-        }
-    }
+/// The lines that were written to their end: a killed program may leave a part of its last one.
+pub fn finished(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1)]
 }
 
 /// Why a journal cannot be read.
@@ -171,9 +163,8 @@ impl Journal {
     /// # Errors
     /// Where nothing was finished, or a line is none of a journal.
     pub fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
-        let finished = bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
         let mut entries = Vec::new();
-        for (line, text) in (1..).zip(bytes[..finished].split_inclusive(|it| *it == b'\n')) {
+        for (line, text) in (1..).zip(finished(bytes).split_inclusive(|it| *it == b'\n')) {
             let entry = serde_json::from_slice(text);
             entries.push(entry.map_err(|source| JournalError::Line { line, source })?);
         }

@@ -54,19 +54,16 @@ pub fn undo(recorded: &Recorded<'_>, now: &Snapshot) -> Undo {
     }
     let mut all = Undo::default();
     let open = recorded.open.map(|it| Open::new(it, last.0, &last.1));
-    let may_be_open = |element: &Element| {
-        let open = open.as_ref()?;
-        open.may_have(element, now.get(element)).then_some(())
-    };
-    let unsettled = differing(&last.1, &now).into_iter().filter(|it| may_be_open(it).is_some());
-    touched.extend(unsettled.collect::<Vec<_>>());
+    let may_be_open =
+        |element: &Element| open.as_ref().is_some_and(|it| it.may_have(element, now.get(element)));
+    touched.extend(differing(&last.1, &now).into_iter().filter(may_be_open));
     for element in touched {
         let text = |state: &Settings| state.get(&element).cloned();
         let (was, repaired, is) = (text(&before), text(&last.1), text(&now));
         if is == was {
             continue;
         }
-        if is == repaired || may_be_open(&element).is_some() {
+        if is == repaired || may_be_open(&element) {
             all.elements.insert(element);
         } else {
             all.conflicts.push(Conflict { element, before: was, repaired, now: is });

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_snapshot::{Element, Netfilter, Scope};
+use hopwise_snapshot::{Element, Scope};
 use serde_json::{Value, json};
 
 use super::Restoring;
-use crate::ruleset::{rules_of, table_lines, text_known};
+use crate::ruleset::{self, is_rule, nft_objects};
 
 const TOOLS: [&str; 4] = ["iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"];
 
@@ -42,8 +42,7 @@ impl Restoring<'_> {
     }
 
     fn iptables(&mut self, tool: &str, table: &str, chains: &BTreeSet<String>) {
-        let now = Table::of(&self.now.netfilter, tool, table);
-        let wanted = Table::of(&self.wanted.netfilter, tool, table);
+        let (now, wanted) = (&self.now.netfilter, &self.wanted.netfilter);
         let mut script = vec![format!("*{table}")];
         let mut rules = Vec::new();
         let mut gone = Vec::new();
@@ -51,39 +50,38 @@ impl Restoring<'_> {
             let place = self.place;
             self.open.remove(&Element::iptables_chain(place, tool, table, chain));
             self.open.remove(&Element::iptables_policy(place, tool, table, chain));
-            match wanted.policy(chain) {
+            let now = ruleset::policy(now, tool, table, chain);
+            match ruleset::policy(wanted, tool, table, chain).as_deref() {
                 Some("-") => script.push(format!(":{chain} - [0:0]")),
                 Some(policy) => {
                     // A built-in chain keeps its rules when its policy is named, unlike others.
                     script.push(format!(":{chain} {policy} [0:0]"));
                     rules.push(format!("-F {chain}"));
                 }
-                None if now.policy(chain) == Some("-") => {
+                None if now.as_deref() == Some("-") => {
                     script.push(format!(":{chain} - [0:0]"));
                     gone.push(format!("-X {chain}"));
                 }
                 // The table is gone as a whole, or was not there: what is left of it has no rules.
-                None if now.policy(chain).is_some() => {
+                None if now.is_some() => {
                     script.push(format!(":{chain} ACCEPT [0:0]"));
                     rules.push(format!("-F {chain}"));
                 }
                 None => continue,
             }
-            rules.extend(wanted.rules(chain));
+            rules.extend(ruleset::rules(wanted, tool, table, chain));
         }
         script.extend(rules);
         script.extend(gone);
         script.push("COMMIT".to_owned());
         let (family, backend) = tool.split_once('-').unwrap_or((tool, "nft"));
         let program = format!("{family}-{backend}-restore");
-        self.run_with(&[&program, "--noflush"], script.join("\n") + "\n");
+        self.run_with([&program, "--noflush"], script.join("\n") + "\n");
     }
 
     fn nft(&mut self, chains: &BTreeSet<(String, String, Option<String>)>) {
-        let (Some(now), Some(wanted)) = (listing(&self.now.netfilter), listing(&self.wanted.netfilter))
-        else {
-            return;
-        };
+        let (now, wanted) = (nft_objects(&self.now.netfilter), nft_objects(&self.wanted.netfilter));
+        let (Some(now), Some(wanted)) = (now, wanted) else { return };
         let is_table = |all: &[Value], family: &str, table: &str| {
             let mut tables = all.iter().filter_map(|it| it.get("table"));
             tables.any(|it| it["family"] == *family && it["name"] == *table)
@@ -106,12 +104,8 @@ impl Restoring<'_> {
                 let found = all.iter().filter_map(|it| it.get("chain"));
                 found.into_iter().find(|it| is_chain(it, family, table, chain)).cloned()
             };
-            let rules: Vec<Value> = wanted
-                .iter()
-                .filter_map(|it| it.get("rule"))
-                .filter(|it| it["family"] == **family && it["table"] == **table && it["chain"] == **chain)
-                .map(without_numbers)
-                .collect();
+            let own = wanted.iter().filter(|it| is_rule(it, family, table, chain));
+            let rules: Vec<Value> = own.map(|it| without_numbers(&it["rule"])).collect();
             // nft shows some matches of iptables by name alone; sets are not written yet.
             if rules.iter().any(|it| it.to_string().contains("\"xt\":")) {
                 continue;
@@ -137,52 +131,8 @@ impl Restoring<'_> {
         }
         commands.extend(gone);
         if !commands.is_empty() {
-            self.run_with(&["nft", "-j", "-f", "-"], json!({"nftables": commands}).to_string());
+            self.run_with(["nft", "-j", "-f", "-"], json!({"nftables": commands}).to_string());
         }
-    }
-}
-
-/// One table of what a tool prints.
-struct Table<'a> {
-    lines: Vec<&'a str>,
-    span: Option<(usize, usize)>,
-}
-
-impl<'a> Table<'a> {
-    fn of(facts: &'a Netfilter, tool: &str, table: &str) -> Self {
-        let lines: Vec<&str> = text_known(facts, tool).map(|it| it.lines().collect()).unwrap_or_default();
-        let span = table_lines(&lines, table);
-        Self { lines, span }
-    }
-
-    /// The policy of a chain; `-` for one that somebody made, none where there is no such chain.
-    fn policy(&self, chain: &str) -> Option<&'a str> {
-        let (start, end) = self.span?;
-        let head = format!(":{chain} ");
-        let line = self.lines[start..end].iter().find_map(|it| it.strip_prefix(&head))?;
-        line.split_whitespace().next()
-    }
-
-    /// Its rules, each as `-A CHAIN …`.
-    fn rules(&self, chain: &str) -> Vec<String> {
-        let Some(span) = self.span else { return Vec::new() };
-        let text = |at: usize| {
-            let line = self.lines[at];
-            line.strip_prefix('[')
-                .and_then(|it| it.split_once("] "))
-                .map_or(line, |(_, rule)| rule)
-                .to_owned()
-        };
-        rules_of(&self.lines, span, chain).into_iter().map(text).collect()
-    }
-}
-
-fn listing(facts: &Netfilter) -> Option<Vec<Value>> {
-    let Some(text) = facts.nft.known() else { return Some(Vec::new()) };
-    let mut document: Value = serde_json::from_str(text).ok()?;
-    match document.get_mut("nftables").map(Value::take) {
-        Some(Value::Array(all)) => Some(all),
-        _ => None,
     }
 }
 

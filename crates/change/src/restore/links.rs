@@ -4,7 +4,7 @@ use hopwise_snapshot::{
     Address, AddressFlags, Bridge, BridgePort, Element, Link, LinkDetail, LinkFlags, NetNs, Scope, Vxlan,
 };
 
-use super::Restoring;
+use super::{LINK_ASPECTS, Restoring};
 use crate::{Change, inverse::name_of};
 
 impl Restoring<'_> {
@@ -13,8 +13,7 @@ impl Restoring<'_> {
         // A pair has its other end in a pod: whoever makes the pod makes it.
         let is_own = |it: &&Link| it.kind != "veth" && self.wanted.link(&it.name).is_none();
         for link in now.iter().filter(is_own) {
-            let aspects = ["up", "mtu", "arp", "mac", "master", "kind"];
-            let elements = aspects.map(|it| Element::link_aspect(self.place, &link.name, it));
+            let elements = LINK_ASPECTS.map(|it| Element::link_aspect(self.place, &link.name, it));
             if elements.iter().any(|it| self.open.contains(it)) {
                 self.change(&Change::LinkRemoved { place: self.place.clone(), link: link.name.clone() });
                 self.forget(&link.name);
@@ -31,12 +30,7 @@ impl Restoring<'_> {
 
     /// Everything of an interface counts as done: it goes with it.
     fn forget(&mut self, link: &str) {
-        let is_of = |it: &&Element| {
-            let parts = it.parts();
-            matches!(parts.first().map(String::as_str), Some("link" | "tunnel" | "bridge" | "neigh" | "fdb"))
-                && parts.get(1).map(String::as_str) == Some(link)
-        };
-        self.open.retain(|it| !is_of(it));
+        self.open.retain(|it| !is_of(it, &["link", "tunnel", "bridge", "neigh", "fdb"], link));
     }
 
     fn missing(&mut self, link: &Link) {
@@ -49,7 +43,7 @@ impl Restoring<'_> {
     /// Makes a tunnel device; what hangs on it differs until the next reading.
     fn make_tunnel(&mut self, link: &Link, vxlan: &Vxlan) {
         let words = tunnel_words(self.wanted, link, vxlan);
-        self.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        self.run(words);
         let (place, name) = (self.place.clone(), link.name.clone());
         if let Some(master) = link.master.and_then(|it| name_of(self.wanted, it)) {
             let master = Some(master);
@@ -63,13 +57,11 @@ impl Restoring<'_> {
 
     fn link(&mut self, now: &Link, link: &Link) {
         let name = &link.name;
-        if let LinkDetail::Vxlan(vxlan) = &link.detail {
-            let attributes = ["vni", "port", "learning", "ttl", "df", "external", "local", "remote", "dev"];
-            let differs = |it: &str| self.open.contains(&Element::tunnel(self.place, name, it));
-            if attributes.iter().any(|it| differs(it)) {
-                self.run(&["ip", "link", "del", "dev", name]);
-                return self.make_tunnel(link, vxlan);
-            }
+        if let LinkDetail::Vxlan(vxlan) = &link.detail
+            && self.open.iter().any(|it| is_of(it, &["tunnel"], name))
+        {
+            self.run(["ip", "link", "del", "dev", name]);
+            return self.make_tunnel(link, vxlan);
         }
         let takes = |this: &mut Self, aspect| this.takes(&Element::link_aspect(this.place, name, aspect));
         let (place, link_name) = (self.place.clone(), name.clone());
@@ -119,7 +111,7 @@ impl Restoring<'_> {
         for (attribute, word, value) in attributes {
             let parts = ["bridge", name, attribute];
             if self.takes(&Element::new(&Scope::Place(self.place.clone()), parts)) {
-                self.run(&["ip", "link", "set", "dev", name, "type", "bridge", word, &value]);
+                self.run(["ip", "link", "set", "dev", name, "type", "bridge", word, &value]);
             }
         }
     }
@@ -186,8 +178,13 @@ impl Restoring<'_> {
         words.extend(["dev", link, "scope", &scope]);
         let flags = [(AddressFlags::NODAD, "nodad"), (AddressFlags::NOPREFIXROUTE, "noprefixroute")];
         words.extend(flags.iter().filter(|(it, _)| address.flags.contains(*it)).map(|(_, word)| *word));
-        self.run(&words);
+        self.run(words);
     }
+}
+
+/// Is an element one of these kinds of an interface?
+fn is_of(element: &Element, kinds: &[&str], link: &str) -> bool {
+    matches!(element.parts().as_slice(), [kind, name, ..] if kinds.contains(&kind.as_str()) && name == link)
 }
 
 /// The words that make a tunnel device of these settings in place of `link`.

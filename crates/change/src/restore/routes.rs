@@ -45,7 +45,7 @@ impl Restoring<'_> {
             }
             if let Some(words) = route_words(wanted, route) {
                 self.takes(&element);
-                self.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+                self.run(words);
             }
         }
     }
@@ -87,7 +87,7 @@ impl Restoring<'_> {
             if !names.contains(&element) && self.takes(&element) {
                 let address = neighbour.address;
                 if neighbour.proxy {
-                    self.run(&["ip", "neigh", "del", "proxy", &address.to_string(), "dev", &link]);
+                    self.run(["ip", "neigh", "del", "proxy", &address.to_string(), "dev", &link]);
                 } else {
                     self.change(&Change::NeighbourRemoved { place: place.clone(), link, address });
                 }
@@ -103,7 +103,7 @@ impl Restoring<'_> {
                 Some(mac) if !neighbour.proxy => {
                     self.change(&Change::NeighbourReplaced { place: place.clone(), link, address, mac });
                 }
-                _ => self.run(&["ip", "neigh", "add", "proxy", &address.to_string(), "dev", &link]),
+                _ => self.run(["ip", "neigh", "add", "proxy", &address.to_string(), "dev", &link]),
             }
         }
     }
@@ -131,7 +131,7 @@ impl Restoring<'_> {
                     // A bridge knows no several entries of a station, and no `append`.
                     let verb = if verb == "append" && entry.remote.is_none() { "replace" } else { verb };
                     let words = fdb_words(verb, link, entry);
-                    self.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
+                    self.run(words);
                 }
             }
         }

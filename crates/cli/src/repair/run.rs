@@ -9,7 +9,7 @@ use std::{
 };
 
 use hopwise_lab::{Lab, LabError, LabName};
-use hopwise_repair::journal::{Entry, JOURNAL, Journal, JournalError};
+use hopwise_repair::journal::{Entry, JOURNAL, Journal, JournalError, State, finished};
 use hopwise_snapshot::{Snapshot, hop};
 use hopwise_sys::process::keep_open_in_programs;
 
@@ -134,7 +134,7 @@ impl Runs {
         }
         for number in numbers.into_iter().rev() {
             match run(number).journal() {
-                Ok(journal) if journal.state() != hopwise_repair::journal::State::Undone => {
+                Ok(journal) if journal.state() != State::Undone => {
                     return Ok(run(number));
                 }
                 // One that came to nothing before it was written down has done nothing.
@@ -158,10 +158,8 @@ pub(crate) struct Run {
 impl Run {
     /// What was written down.
     pub(crate) fn journal(&self) -> Result<Journal, RunError> {
-        let path = self.path.join(JOURNAL);
-        let shown = path.display().to_string();
-        let bytes = fs::read(&path).map_err(|source| RunError::Read { path: shown.clone(), source })?;
-        Journal::parse(&bytes).map_err(|source| RunError::Journal { path: shown, source })
+        let (path, bytes) = self.read(JOURNAL)?;
+        Journal::parse(&bytes).map_err(|source| RunError::Journal { path, source })
     }
 
     /// Writes a line, which is on the disk when this returns.
@@ -198,16 +196,24 @@ impl Run {
 
     /// A snapshot that was kept.
     pub(crate) fn snapshot(&self, name: &str) -> Result<Snapshot, RunError> {
+        let (path, bytes) = self.read(name)?;
+        hop::read(&bytes).map_err(|source| RunError::Hop { path, source })
+    }
+
+    /// A file of the run, with its path.
+    fn read(&self, name: &str) -> Result<(String, Vec<u8>), RunError> {
         let path = self.path.join(name);
         let shown = path.display().to_string();
-        let bytes = fs::read(&path).map_err(|source| RunError::Read { path: shown.clone(), source })?;
-        hop::read(&bytes).map_err(|source| RunError::Hop { path: shown, source })
+        match fs::read(&path) {
+            Ok(bytes) => Ok((shown, bytes)),
+            Err(source) => Err(RunError::Read { path: shown, source }),
+        }
     }
 }
 
 /// Takes away what a killed program left of its last line.
 fn drop_unfinished_line(path: &Path, file: &File) -> io::Result<()> {
     let bytes = fs::read(path)?;
-    let finished = bytes.iter().rposition(|it| *it == b'\n').map_or(0, |it| it + 1);
-    if finished < bytes.len() { file.set_len(u64::try_from(finished).unwrap_or_default()) } else { Ok(()) }
+    let length = finished(&bytes).len();
+    if length < bytes.len() { file.set_len(u64::try_from(length).unwrap_or_default()) } else { Ok(()) }
 }
