@@ -6,6 +6,7 @@ mod completion;
 mod demo;
 mod diagnose;
 mod diff;
+mod drift;
 mod failure;
 mod lab;
 mod matrix;
@@ -48,6 +49,7 @@ enum Command {
     Undo(repair::UndoCommand),
     Collect(collect::Collect),
     Diff(diff::DiffCommand),
+    Drift(drift::DriftCommand),
     Explain(causes::Explain),
     Causes(causes::Causes),
     /// Make clusters in network namespaces, to try things on
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Command::Undo(it) => it.run(program),
         Command::Collect(it) => it.run(program),
         Command::Diff(it) => it.run(),
+        Command::Drift(it) => it.run(program),
         Command::Explain(it) => it.run(program),
         Command::Causes(it) => it.run(),
         Command::Lab(it) => lab::run(it),

@@ -5,6 +5,7 @@ mod run;
 mod undo;
 
 use std::{
+    collections::BTreeSet,
     process::ExitCode,
     thread,
     time::{Duration, Instant},
@@ -14,19 +15,20 @@ use clap::Args;
 use hopwise_change::{Change, differing, settings};
 use hopwise_diagnose::{
     Diagnosis, Finding, Kind, diagnose,
-    plan::{Plan, Selector, plan, questions},
+    plan::{Plan, Selector, plan, questions, samples},
 };
 use hopwise_lab::LabName;
 use hopwise_repair::{
-    Entry, PlannedFinding,
+    Entry, Persist, PlannedFinding, boot,
     journal::{BEFORE, FORMAT, after},
+    places,
 };
 use hopwise_report::{
     Repaired, Report, Undone,
     document::{RepairDocument, UndoDocument},
     text::{self, Guide},
 };
-use hopwise_snapshot::{Element, Observation, Probe, Question, Snapshot};
+use hopwise_snapshot::{Element, Observation, Observed, Place, Probe, Question, Snapshot};
 
 pub(crate) use act::ActError;
 pub(crate) use run::RunError;
@@ -107,6 +109,9 @@ enum Stopped {
     /// As many promises are broken as without, or more.
     #[error("{now} promised flows are broken, {expected} were expected")]
     StillBroken { now: usize, expected: usize },
+    /// The next boot will set it otherwise.
+    #[error("the next boot would not keep {element}: {by} decides it")]
+    NotLasting { element: Element, by: String },
     /// Packets do not arrive.
     #[error("{lost} of {asked} flows that should be healed are not answered; the first is {first}")]
     Silent { lost: usize, asked: usize, first: String },
@@ -255,11 +260,18 @@ impl RepairCommand {
         if now.n_broken > expected {
             return Err(Stopped::StillBroken { now: now.n_broken, expected });
         }
+        lasts(plan, &read.snapshot)?;
         if self.probing.is_none() {
             return Ok(());
         }
-        let asked = questions(&read.snapshot, before, &plan.repaired);
+        let mut asked = questions(&read.snapshot, before, &plan.repaired);
         repaired.n_asked = asked.len();
+        // And what was not broken there works as before.
+        let nodes = plan.planned().iter().flat_map(|it| places(it, &read.snapshot)).collect::<BTreeSet<_>>();
+        let nodes = nodes.iter().filter_map(Place::as_node).cloned().collect();
+        asked.extend(samples(&read.snapshot, &nodes));
+        asked.sort();
+        asked.dedup();
         ask(&mut read, &asked)
     }
 
@@ -295,6 +307,29 @@ impl UndoCommand {
         self.shown.print(|| UndoDocument::new(&undone), |layout| text::undo(&undone, &again, layout));
         Ok(if undone.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WHOLE) })
     }
+}
+
+/// Will the next boot set what was made to last as it was set now?
+fn lasts(plan: &Plan, now: &Snapshot) -> Result<(), Stopped> {
+    let writes = |line: &str| {
+        let mut files = plan.steps.iter().filter_map(|it| it.persist.as_ref());
+        files.any(|it| line.rsplit_once(':').is_some_and(|(path, _)| it.path == path))
+    };
+    // A line of somebody else that is left alone was named in the plan.
+    let is_left = |it: &Persist| it.overruled_by.as_ref().is_some_and(|line| !writes(line));
+    for action in plan.steps.iter().filter(|it| it.persist.as_ref().is_some_and(|it| !is_left(it))) {
+        for change in &action.changes {
+            let Change::Sysctl { place, key, value } = change else { continue };
+            let node = place.as_node().and_then(|it| now.nodes.get(it)?.known());
+            let Some(Observed::Known(boot)) = node.map(boot::boot) else { continue };
+            let line = boot.decides(key);
+            if line.is_none_or(|it| it.value != *value) {
+                let by = line.map_or_else(|| "no file".to_owned(), |it| format!("{}:{}", it.path, it.line));
+                return Err(Stopped::NotLasting { element: Element::sysctl(place, key), by });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Is every packet of every question answered?

@@ -9,10 +9,10 @@ use std::{
 
 use clap::Args;
 use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
-use hopwise_diagnose::probes;
+use hopwise_diagnose::{Diagnosis, plan::confirmations, probes};
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
 use hopwise_report::document::ErrorDocument;
-use hopwise_snapshot::{Cluster, NodeName, Observation, Observed, Place, Probe, Snapshot, hop};
+use hopwise_snapshot::{Cluster, NodeName, Observation, Observed, Place, Probe, Question, Snapshot, hop};
 use hopwise_sys::NetNs;
 
 use crate::{
@@ -147,6 +147,21 @@ impl Read {
                 break;
             }
         }
+    }
+
+    /// Sends packets of what a diagnosis says to be broken, where the option asks for packets. Was anything seen of them?
+    pub(crate) fn confirm(&mut self, probing: Probing, found: &Diagnosis) -> bool {
+        if probing.is_none() || self.sites.is_empty() {
+            return false;
+        }
+        let asked = confirmations(&self.snapshot, found);
+        let is_new = |it: &Question| {
+            let is_it =
+                |seen: &Observation| matches!(seen, Observation::Asked { question, .. } if question == it);
+            !self.snapshot.observations.iter().any(is_it)
+        };
+        let asked: Vec<Probe> = asked.into_iter().filter(is_new).map(Probe::Ask).collect();
+        !asked.is_empty() && !self.send(&asked).is_empty()
     }
 
     /// Sends packets, and gives what was seen of them, which the snapshot has from then on. What could not be sent is said,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hopwise_dataplane::{Assumption, Blocker, Disposition, Hop, PromiseKind};
 use hopwise_repair::Repair;
-use hopwise_snapshot::{Element, Place};
+use hopwise_snapshot::{Answers, Element, Place};
 
 use crate::cause::{Cause, Evidence};
 
@@ -103,6 +103,8 @@ pub struct Finding {
     pub n_flows: usize,
     /// The violations that it explains, by their place in [`Diagnosis::violations`].
     pub violations: Vec<usize>,
+    /// What packets of flows that it breaks were answered, of those that were sent.
+    pub packets: Answers,
     /// What was observed.
     pub evidence: Vec<Evidence>,
     /// Since when, or why, where the facts say so.

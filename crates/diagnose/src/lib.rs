@@ -11,6 +11,7 @@ mod case;
 mod cause;
 pub mod causes;
 mod crossed;
+pub mod drift;
 mod finding;
 mod hypothesis;
 mod intent;

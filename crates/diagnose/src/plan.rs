@@ -1,14 +1,22 @@
 //! Which repairs are done together, and which are not and why.
 
-use std::cell::LazyCell;
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use hopwise_change::{Change, Settings, differing, restore, settings};
-use hopwise_dataplane::{Check, Flow, FlowProtocol, Network, Promise, Size, State, check, contract};
+use hopwise_dataplane::{
+    Check, Flow, FlowProtocol, Network, Promise, PromiseKind, Size, State, check, contract,
+};
 use hopwise_dns::ResolvConf;
 use hopwise_repair::{Action, PlannedStep, Repair, Risk};
-use hopwise_snapshot::{Element, FileContent, Message, ObjectMeta, Observed, Place, Question, Snapshot};
+use hopwise_snapshot::{
+    Answers, Element, FileContent, Message, NodeName, ObjectMeta, Observation, Observed, Place, Question,
+    Snapshot,
+};
 
-use crate::{Cause, Diagnosis, Finding, Kind, Proof, prove, question_of};
+use crate::{Cause, Diagnosis, Finding, Kind, Proof, Violation, prove, question_of};
 
 /// How many broken flows of a finding are asked for with packets after its repair.
 const MOST_QUESTIONS: usize = 16;
@@ -201,24 +209,98 @@ impl Plan {
 /// The questions whose answers show that what findings broke is kept in `snapshot`, which was read after their repair: one
 /// for each class of flows that packets can ask for, and that should arrive by now. The diagnosis is one of every promise ([`crate::diagnose`]).
 pub fn questions(snapshot: &Snapshot, diagnosis: &Diagnosis, findings: &[usize]) -> Vec<Question> {
+    // What something else breaks as well is still broken when this is repaired.
+    questions_of(snapshot, diagnosis, findings, (State::Kept, MOST_QUESTIONS))
+}
+
+/// The questions whose silence shows that what the findings of a diagnosis of this snapshot break is broken for packets
+/// too: one for each finding.
+pub fn confirmations(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Vec<Question> {
+    let findings: Vec<usize> = (0..diagnosis.findings.len()).take(MOST_QUESTIONS).collect();
+    questions_of(snapshot, diagnosis, &findings, (State::Broken, 1))
+}
+
+/// Up to so many questions for flows of each finding that the model has in a state.
+fn questions_of(
+    snapshot: &Snapshot,
+    diagnosis: &Diagnosis,
+    findings: &[usize],
+    (state, most): (State, usize),
+) -> Vec<Question> {
     let contract = contract(snapshot);
     let network = Network::new(snapshot);
     let mut all = Vec::new();
     for at in findings {
         let violations = diagnosis.findings.get(*at).into_iter().flat_map(|it| &it.violations);
         let violations = violations.filter_map(|it| diagnosis.violations.get(*it));
-        // What something else breaks as well is still broken when this is repaired.
-        let is_kept = |it: &&Promise| check(&network, snapshot, it).state == State::Kept;
+        let is_wanted = |it: &&Promise| check(&network, snapshot, it).state == state;
         let promises = violations.filter_map(|it| {
             let mut all = it.promises.iter().take(MOST_TRIED).filter_map(|it| contract.promises.get(*it));
-            all.find(is_kept)
+            all.find(is_wanted)
         });
         let asked = promises.filter_map(|it| question(snapshot, it));
-        all.extend(asked.take(MOST_QUESTIONS));
+        all.extend(asked.take(most));
     }
     all.sort();
     all.dedup();
     all
+}
+
+/// Questions that show of some nodes that their pods work as usual, after something was done there: to a pod of the same
+/// node, of another one, to a Service, for a name. Only what should be answered by all that was read.
+pub fn samples(snapshot: &Snapshot, nodes: &BTreeSet<NodeName>) -> Vec<Question> {
+    let contract = contract(snapshot);
+    let network = Network::new(snapshot);
+    let mut wanted: BTreeSet<(NodeName, PromiseKind, bool)> = BTreeSet::new();
+    let mut all = BTreeSet::new();
+    for promise in contract.promises.iter().filter(|it| it.from.as_pod().is_some()) {
+        let Some(node) = snapshot.node_of(&promise.from).filter(|it| nodes.contains(it)) else { continue };
+        let to = match &promise.check {
+            Check::Flow { flow, .. } => snapshot.cluster.owner_of(flow.to),
+            Check::Name { .. } => None,
+        };
+        let is_near = to.as_ref().and_then(|it| snapshot.node_of(it)).is_some_and(|it| it == node);
+        let is_asked =
+            matches!(promise.kind, PromiseKind::PodToPod | PromiseKind::Service | PromiseKind::Name);
+        let kind = (node, promise.kind, is_near);
+        if !is_asked || to.as_ref() == Some(&promise.from) || wanted.contains(&kind) {
+            continue;
+        }
+        let Some(question) = question(snapshot, promise) else { continue };
+        if check(&network, snapshot, promise).state == State::Kept {
+            wanted.insert(kind);
+            all.insert(question);
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// What was seen of the flows of each finding by packets.
+pub(crate) fn packets(
+    snapshot: &Snapshot,
+    promises: &[Promise],
+    (findings, violations): (&mut [Finding], &[Violation]),
+) {
+    let asked = snapshot.observations.iter().filter_map(|it| match it {
+        Observation::Asked { question, answers } => Some((question, *answers)),
+        Observation::Crossed { .. } => None,
+    });
+    let asked: BTreeMap<&Question, Answers> = asked.collect();
+    if asked.is_empty() {
+        return;
+    }
+    let has_names = asked.keys().any(|it| matches!(it.message, Message::Name { .. }));
+    for finding in findings {
+        let own = finding.violations.iter().filter_map(|it| violations.get(*it)).flat_map(|it| &it.promises);
+        let own = own.filter_map(|it| promises.get(*it));
+        let own = own.filter(|it| has_names || matches!(it.check, Check::Flow { .. }));
+        let questions: BTreeSet<Question> = own.filter_map(|it| question(snapshot, it)).collect();
+        for answers in questions.iter().filter_map(|it| asked.get(it)) {
+            finding.packets.n_sent += answers.n_sent;
+            finding.packets.n_answered += answers.n_answered;
+            finding.packets.n_refused += answers.n_refused;
+        }
+    }
 }
 
 /// The question that shows whether a promise is kept; none where silence would say nothing.

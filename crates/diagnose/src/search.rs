@@ -10,7 +10,7 @@ use hopwise_dataplane::{
     resolve, trace, verify,
 };
 use hopwise_repair::Repair;
-use hopwise_snapshot::{Element, Snapshot};
+use hopwise_snapshot::{Answers, Element, Snapshot};
 
 use crate::{
     case::Case,
@@ -20,6 +20,7 @@ use crate::{
     hypothesis::World,
     intent::deviations,
     look_alikes,
+    plan::packets,
     rules::{ForeignRule, Owned},
     seen,
 };
@@ -62,6 +63,7 @@ fn diagnose_contract(snapshot: &Snapshot, network: Network, contract: &Contract)
     let mut findings = search.findings(&violations);
     let at = findings.iter().position(|it| it.kind == Kind::Latent).unwrap_or(findings.len());
     findings.splice(at..at, disagreements.into_iter().map(disagreement));
+    packets(snapshot, &contract.promises, (&mut findings, &violations));
     Diagnosis {
         n_promised: contract.promises.len(),
         n_broken,
@@ -533,6 +535,7 @@ fn finding(
         repair: suspect.repair,
         proof,
         later: suspect.later,
+        packets: Answers::default(),
     }
 }
 

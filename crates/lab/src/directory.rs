@@ -9,6 +9,7 @@ use std::{
         unix::fs::{DirBuilderExt, MetadataExt},
     },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
@@ -28,11 +29,21 @@ impl LabsDirectory {
     /// `$HOPWISE_LAB_DIR`; else for root `/run/hopwise/labs`; else `$XDG_RUNTIME_DIR/hopwise/labs` where that can be
     /// written; else `/tmp/hopwise-UID/labs`, which must belong to this user alone.
     pub fn of_this_user() -> Result<Self, LabError> {
+        // Who has entered a lab's user namespace is root there, and its labs are still where they were.
+        static USUAL: OnceLock<LabsDirectory> = OnceLock::new();
         if let Some(path) = env::var_os("HOPWISE_LAB_DIR").filter(|it| !it.is_empty()) {
             let path =
                 std::path::absolute(&path).map_err(|source| LabError::Read { path: path.into(), source })?;
             return Ok(Self { path, n_own: 0 });
         }
+        if let Some(known) = USUAL.get() {
+            return Ok(known.clone());
+        }
+        let usual = Self::usual()?;
+        Ok(USUAL.get_or_init(|| usual).clone())
+    }
+
+    fn usual() -> Result<Self, LabError> {
         let uid = hopwise_sys::process::effective_user();
         if uid == 0 && is_writable(Path::new("/run")) {
             return Ok(Self { path: "/run/hopwise/labs".into(), n_own: 2 });

@@ -17,7 +17,8 @@ fn plural(noun: &str) -> String {
             return format!("{stem}ies");
         }
     }
-    format!("{noun}s")
+    let is_hissing = ["ch", "sh", "s", "x"].iter().any(|it| noun.ends_with(it));
+    if is_hissing { format!("{noun}es") } else { format!("{noun}s") }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use crate::document::{
-    CausesDocument, DiagnosisDocument, DiffDocument, Document, ErrorDocument, MatrixDocument, ProbesDocument,
-    RepairDocument, TraceDocument, UndoDocument, VersionDocument,
+    CausesDocument, DiagnosisDocument, DiffDocument, Document, DriftDocument, ErrorDocument, MatrixDocument,
+    ProbesDocument, RepairDocument, TraceDocument, UndoDocument, VersionDocument,
 };
 
 /// The schema of every document (JSON Schema 2020-12), by the document's name: `hopwise/diagnosis/v1`.
@@ -16,6 +16,7 @@ pub fn schemas() -> BTreeMap<&'static str, Value> {
         schema::<CausesDocument>(),
         schema::<DiagnosisDocument>(),
         schema::<DiffDocument>(),
+        schema::<DriftDocument>(),
         schema::<ErrorDocument>(),
         schema::<MatrixDocument>(),
         schema::<ProbesDocument>(),

@@ -124,6 +124,19 @@ impl Laboratory {
         self.answer(&["repair", "--lab", lab, "--apply", "--yes", "-o", "json"])
     }
 
+    /// Repairs all that can be, and kills the repair at the point of its way that has this number. Was there one?
+    ///
+    /// Only a program with debug assertions has such points.
+    pub fn repair_killed_at(&self, lab: &str, point: usize) -> Result<bool, LaboratoryError> {
+        let words = ["repair", "--lab", lab, "--apply", "--yes", "-o", "json"];
+        let output = self.start_at(&words, &format!("{point}:kill"))?;
+        match output.status.code() {
+            None => Ok(true),
+            Some(0) => Ok(false),
+            Some(_) => Err(failed(&words, &output)),
+        }
+    }
+
     /// Takes the last repair back: the code that the command ended with, and its document.
     pub fn undo(&self, lab: &str) -> Result<(i32, serde_json::Value), LaboratoryError> {
         self.answer(&["undo", "--lab", lab, "-o", "json"])
@@ -140,9 +153,14 @@ impl Laboratory {
     }
 
     fn start(&self, words: &[&str]) -> Result<Output, LaboratoryError> {
+        self.start_at(words, "")
+    }
+
+    fn start_at(&self, words: &[&str], point: &str) -> Result<Output, LaboratoryError> {
         Command::new(&self.program)
             .args(words)
             .env("HOPWISE_LAB_DIR", &self.directory)
+            .env("HOPWISE_AT_POINT", point)
             .stdin(Stdio::null())
             .output()
             .map_err(|source| LaboratoryError::Io { path: self.program.clone(), source })
@@ -153,9 +171,13 @@ impl Laboratory {
         if output.status.success() {
             return Ok(output);
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(LaboratoryError::Command { words: words.join(" "), said })
+        Err(failed(words, &output))
     }
+}
+
+fn failed(words: &[&str], output: &Output) -> LaboratoryError {
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    LaboratoryError::Command { words: words.join(" "), said }
 }
 
 /// A lab's snapshot as soon as no address is being probed for duplicates (RFC 4862, section 5.4).

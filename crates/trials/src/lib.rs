@@ -10,6 +10,7 @@
 mod campaign;
 mod comparison;
 mod fault;
+mod kills;
 mod kinds;
 mod laboratory;
 mod repairs;
@@ -20,6 +21,7 @@ mod underlay;
 pub use campaign::{Faults, Say, Score, TracerScore, tracer};
 pub use comparison::{Comparison, Disagreement, compare, not_measured};
 pub use fault::{Fault, Kind, Scene};
+pub use kills::{Kills, KillsScore};
 pub use kinds::all as kinds;
 pub use laboratory::{Laboratory, LaboratoryError};
 pub use repairs::{RepairTrial, Repairs};

@@ -1,11 +1,13 @@
-//! The long forms of the trials, for people: `hopwise-trials faults`, `tracer`, `repairs` and `underlay`.
+//! The long forms of the trials, for people: `hopwise-trials faults`, `tracer`, `repairs`, `kills` and
+//! `underlay`.
 
 #![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use hopwise_trials::{Faults, Laboratory, Repairs, Underlay, kinds, tracer};
+use hopwise_lab::fault::Cause;
+use hopwise_trials::{Faults, Kills, Laboratory, Repairs, Underlay, kinds, tracer};
 
 /// Tries Hopwise against packets in labs.
 #[derive(Debug, Parser)]
@@ -51,6 +53,15 @@ enum What {
     },
     /// Break, repair and take back every cause of a lab
     Repairs,
+    /// Kill the repair of every cause of a lab at every point of its way; needs a program with debug assertions
+    Kills {
+        /// Only causes whose name contains this
+        #[arg(long)]
+        cause: Option<String>,
+        /// Only every so many points
+        #[arg(long, default_value_t = 1)]
+        step: usize,
+    },
     /// Lose packets between nodes; do probes locate which, and where?
     Underlay {
         /// The seed of the nodes
@@ -107,6 +118,23 @@ fn main() -> ExitCode {
                 false
             }
         },
+        What::Kills { cause, step } => {
+            let causes = Cause::ALL
+                .into_iter()
+                .filter(|it| cause.as_ref().is_none_or(|part| it.name().contains(part)))
+                .collect();
+            match (Kills { bases, causes, step }).run(&laboratory, &say) {
+                Ok(score) => {
+                    score.wrong.iter().for_each(|it| println!("{it}"));
+                    println!("{}", score.line());
+                    score.is_good()
+                }
+                Err(error) => {
+                    println!("{error}");
+                    false
+                }
+            }
+        }
         What::Underlay { seed, loss } => match (Underlay { seed, bases, loss }).run(&laboratory, &say) {
             Ok(score) => {
                 println!("{}", score.line());

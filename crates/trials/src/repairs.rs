@@ -120,7 +120,7 @@ fn is_run(document: &serde_json::Value, element: &Element) -> bool {
 }
 
 /// What differs, but for the Ethernet address that an interface gets by chance when it is made.
-fn differing_lasting(one: &Settings, other: &Settings) -> BTreeSet<Element> {
+pub(crate) fn differing_lasting(one: &Settings, other: &Settings) -> BTreeSet<Element> {
     let mut all = hopwise_change::differing(one, other);
     all.retain(|it| {
         let parts = it.parts();
@@ -130,7 +130,7 @@ fn differing_lasting(one: &Settings, other: &Settings) -> BTreeSet<Element> {
     all
 }
 
-fn told(element: &Element, one: &Settings, other: &Settings) -> String {
+pub(crate) fn told(element: &Element, one: &Settings, other: &Settings) -> String {
     let text = |it: &Settings| it.get(element).cloned().unwrap_or_else(|| "not there".to_owned());
     format!("{element}: {} | {}", text(one), text(other))
 }

@@ -20,5 +20,6 @@ mod life;
 mod probes;
 mod readme;
 mod repairs;
+mod seeds;
 mod trials;
 mod truths;

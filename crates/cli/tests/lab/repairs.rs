@@ -118,6 +118,28 @@ fn an_undo_that_is_killed_anywhere_is_finished_by_the_next() {
 }
 
 #[test]
+fn a_lab_in_the_usual_directory_is_repaired_by_a_plain_user() {
+    // Who enters the user namespace of a lab is root there, and must still find it.
+    let labs = Labs::new(plain_user());
+    let lab = format!("usual-{}", std::process::id());
+    let hopwise = |words: &[&str]| {
+        let mut command = labs.command(program());
+        command.env_remove("HOPWISE_LAB_DIR").env_remove("XDG_RUNTIME_DIR").args(words);
+        command.output().unwrap()
+    };
+    let up = hopwise(&["lab", "up", &lab]);
+    assert!(up.status.success(), "{}", said(&up));
+    let inject = hopwise(&["lab", "inject", &lab, "w2: sysctl net.ipv4.ip_forward=0"]);
+    let repaired = hopwise(&["repair", "--apply", "--yes", "-o", "json", "--lab", &lab]);
+    let undone = hopwise(&["undo", "-o", "json", "--lab", &lab]);
+    let down = hopwise(&["lab", "down", &lab]);
+    assert!(down.status.success(), "{}", said(&down));
+    assert!(inject.status.success(), "{}", said(&inject));
+    assert_eq!(document(&repaired)["healed"], true, "{}", said(&repaired));
+    assert_eq!(document(&undone)["whole"], true, "{}", said(&undone));
+}
+
+#[test]
 fn what_changed_since_the_plan_is_not_overwritten() {
     let labs = Labs::new(plain_user());
     labs.ok(&["up", LAB]);

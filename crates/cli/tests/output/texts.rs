@@ -1,6 +1,6 @@
 //! What an operator reads.
 
-use hopwise_snapshot::{Node, Observed, Reason, Snapshot};
+use hopwise_snapshot::{File, Node, Observed, Reason, Snapshot};
 use insta::assert_snapshot;
 
 use crate::harness::{command, directory, hopwise, patched, ran};
@@ -77,6 +77,32 @@ fn a_name_is_followed_to_its_answer() {
 #[test]
 fn the_matrix_shows_who_reaches_whom() {
     assert_snapshot!(hopwise(&["matrix", "--snapshot", "broken.hop"]).told());
+}
+
+#[test]
+fn nodes_drift_from_each_other_and_from_their_files() {
+    assert_snapshot!(hopwise(&["drift", "--snapshot", "healthy.hop"]).told());
+    assert_snapshot!(hopwise(&["drift", "--snapshot", "broken.hop"]).told());
+}
+
+#[test]
+fn what_the_next_boot_breaks_is_predicted_with_the_line_that_breaks_it() {
+    let directory = patched("healthy.hop", |snapshot| {
+        let node = |snapshot: &mut Snapshot, name: &str, path: &str, text: Option<&str>| {
+            let Some(Observed::Known(node)) = snapshot.nodes.get_mut(&name.into()) else { panic!("{name}") };
+            let file = text.map_or(Observed::Absent, |it| Observed::Known(File::text(it)));
+            node.files.insert(path.to_owned(), file);
+        };
+        // A hardening guide's line under the switch's other name, and leftovers of network work.
+        node(snapshot, "w1", "/etc/sysctl.d/zz-stig.conf", Some("net.ipv4.conf.all.forwarding = 0\n"));
+        node(snapshot, "w2", "/etc/sysctl.d/k8s.conf", None);
+        node(snapshot, "w2", "/etc/modules-load.d/k8s.conf", None);
+        node(snapshot, "w2", "/etc/sysctl.conf", Some("net.ipv4.ip_forward = 0\nnonsense\n"));
+    });
+    let words = ["drift", "--snapshot", "patched.hop"];
+    let ran = ran(command().current_dir(directory.path()).args(words));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_snapshot!(ran.told());
 }
 
 #[test]

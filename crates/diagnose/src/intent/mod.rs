@@ -17,7 +17,7 @@ mod sockets;
 mod sysctls;
 mod traffic_control;
 mod tunnels;
-mod twins;
+pub(crate) mod twins;
 
 use std::collections::BTreeMap;
 

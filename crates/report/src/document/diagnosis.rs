@@ -112,6 +112,20 @@ pub struct Breaks {
     pub flows: usize,
     /// The violations that it explains, by their `id`. One that nothing but ignored causes explain is not listed.
     pub violations: Vec<String>,
+    /// Packets of such flows; null where none were sent.
+    pub packets: Option<PacketsEntry>,
+}
+
+/// Packets that were sent, and what became of them.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PacketsEntry {
+    /// How many were sent.
+    pub sent: u32,
+    /// How many were answered.
+    pub answered: u32,
+    /// How many were refused.
+    pub refused: u32,
 }
 
 /// A value that speaks for a cause.
@@ -277,7 +291,15 @@ impl FindingEntry {
             confidence: finding.confidence,
             elements: finding.elements.iter().map(ToString::to_string).collect(),
             summary: finding.summary.clone(),
-            breaks: Breaks { flows: finding.n_flows, violations: violations.map(|it| id(*it)).collect() },
+            breaks: Breaks {
+                flows: finding.n_flows,
+                violations: violations.map(|it| id(*it)).collect(),
+                packets: (finding.packets.n_sent > 0).then_some(PacketsEntry {
+                    sent: finding.packets.n_sent,
+                    answered: finding.packets.n_answered,
+                    refused: finding.packets.n_refused,
+                }),
+            },
             evidence: finding.evidence.iter().map(|it| EvidenceEntry::new(it, snapshot)).collect(),
             since: finding.since.clone(),
             later: finding.later.clone(),

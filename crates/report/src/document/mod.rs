@@ -6,6 +6,7 @@
 mod causes;
 mod diagnosis;
 mod diff;
+mod drift;
 mod error;
 mod hop;
 mod matrix;
@@ -20,10 +21,11 @@ use serde::Serialize;
 
 pub use causes::{CauseEntry, CausesDocument};
 pub use diagnosis::{
-    AskedFlow, Breaks, DiagnosisDocument, EvidenceEntry, FindingEntry, IgnoredEntry, ProofEntry,
-    RuledOutEntry, SnapshotSummary, UnknownEntry, ViolationEntry,
+    AskedFlow, Breaks, DiagnosisDocument, EvidenceEntry, FindingEntry, IgnoredEntry, PacketsEntry,
+    ProofEntry, RuledOutEntry, SnapshotSummary, UnknownEntry, ViolationEntry,
 };
 pub use diff::{DiffDocument, DifferenceEntry, SideEntry};
+pub use drift::{AfterEntry, DriftDocument, ExpectedEntry, LineEntry, OddEntry, OthersEntry, PredictedEntry};
 pub use error::ErrorDocument;
 pub use hop::HopEntry;
 pub use matrix::{MatrixDocument, PairEntry};

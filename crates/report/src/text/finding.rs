@@ -103,6 +103,15 @@ fn breaks(page: &mut Page, report: &Report<'_>, finding: &Finding, layout: &Layo
     };
     page.field(AT, "breaks", TEXT, &format!("{n_flows}, as {}", path::flow(first)));
     page.line(DETAIL, &path::path(first, |it| is_at(finding, it)));
+    let packets = finding.packets;
+    if packets.n_sent > 0 {
+        let lost = packets.n_sent - packets.n_answered.min(packets.n_sent);
+        let how = if packets.n_refused >= lost && lost > 0 { "refused" } else { "lost" };
+        page.line(
+            DETAIL,
+            &format!("seen by packets too: {lost} of {} {how}", count(packets.n_sent as usize, "packet")),
+        );
+    }
     if layout.is_verbose {
         for violation in &violations[1..] {
             page.line(TEXT, &format!("and {}", path::flow(violation)));

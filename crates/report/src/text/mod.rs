@@ -6,6 +6,7 @@
 mod causes;
 mod diagnosis;
 mod diff;
+mod drift;
 mod finding;
 mod matrix;
 mod page;
@@ -19,6 +20,7 @@ mod version;
 pub use causes::{cause, causes};
 pub use diagnosis::diagnosis;
 pub use diff::diff;
+pub use drift::drift;
 pub use matrix::matrix;
 pub use probes::probes;
 pub use repair::{conflict, repair, undo};
