@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use hopwise_dataplane::{Check, contract};
-use hopwise_diagnose::{mesh, names, question_of};
+use hopwise_dataplane::{Check, Promise, contract};
+use hopwise_diagnose::{mesh, names, plan::name_question, question_of};
 use hopwise_report::{Asked, Query, document::ProbesDocument, text};
 use hopwise_snapshot::Probe as Packets;
 
@@ -84,11 +84,11 @@ impl Path {
         let asked = Asked { from: self.from.clone(), to: self.to.clone() };
         let mut read = self.source.read_live()?;
         let query = Query::new(&read.snapshot, &contract(&read.snapshot), asked, false)?;
-        let flows = query.promises.iter().filter_map(|it| match &it.check {
-            Check::Flow { flow, .. } => Some(flow),
-            Check::Name { .. } => None,
-        });
-        let questions: Vec<Packets> = flows.filter_map(question_of).map(Packets::Ask).collect();
+        let question = |it: &Promise| match &it.check {
+            Check::Flow { flow, .. } => question_of(flow),
+            Check::Name { name } => name_question(&read.snapshot, &it.from, name),
+        };
+        let questions: Vec<Packets> = query.promises.iter().filter_map(question).map(Packets::Ask).collect();
         read.send(&questions);
         Ok(show(&read, "nothing of this can be asked for", &self.shown))
     }

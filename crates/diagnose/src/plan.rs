@@ -313,7 +313,7 @@ fn question(snapshot: &Snapshot, promise: &Promise) -> Option<Question> {
 }
 
 /// The question that a resolver's first server is asked for a name: what it makes of it for a Service, else the name itself.
-fn name_question(snapshot: &Snapshot, from: &Place, name: &str) -> Option<Question> {
+pub fn name_question(snapshot: &Snapshot, from: &Place, name: &str) -> Option<Question> {
     let file = snapshot.files(from)?.get("/etc/resolv.conf")?.known()?;
     let resolver = ResolvConf::parse(file.content.bytes());
     let services = snapshot.cluster.services.known()?;

@@ -10,7 +10,9 @@ use super::{Aspect, Basis, Deviation, Intent, nodes, pods, twins};
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
-    let usual = twins::majority(nodes(intent.snapshot).filter_map(|(_, it)| servers_of(it)));
+    // A file that was emptied is nobody's model, on however many nodes it is.
+    let servers = nodes(intent.snapshot).filter_map(|(_, it)| servers_of(it)).filter(|it| !it.is_empty());
+    let usual = twins::majority(servers);
     for (name, node) in nodes(intent.snapshot) {
         of_node(intent, name, node, usual.as_ref(), found);
     }
@@ -42,7 +44,7 @@ fn of_node(
     found: &mut Vec<Deviation>,
 ) {
     let (Some(own), Some(usual)) = (servers_of(node), usual) else { return };
-    if own == *usual || usual.is_empty() {
+    if own == *usual {
         return;
     }
     let place = Place::Node(name.clone());

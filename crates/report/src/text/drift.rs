@@ -57,7 +57,7 @@ fn odd(page: &mut Page, it: &Odd) {
     let by = |line: &Option<String>| line.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
     page.field(2, "odd", TEXT, &format!("{}: {}{}", it.what, value(&it.found), by(&it.line)));
     for other in &it.others {
-        let nodes: Vec<&str> = other.nodes.iter().map(|it| it.as_str()).collect();
+        let nodes: Vec<&str> = other.nodes.iter().map(hopwise_snapshot::NodeName::as_str).collect();
         page.field(
             2,
             "",
