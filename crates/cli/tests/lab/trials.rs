@@ -1,7 +1,7 @@
 //! The tracer against packets, and changes made by hand against the diagnosis (`hopwise-trials` has the long forms).
 #![expect(clippy::print_stdout, reason = "how much was compared is what the test is for")]
 
-use hopwise_trials::{Faults, Laboratory, Underlay, kinds, tracer};
+use hopwise_trials::{Faults, Laboratory, Repairs, Underlay, kinds, tracer};
 
 use crate::harness::program;
 
@@ -65,6 +65,15 @@ fn two_changes_on_two_nodes_are_two_findings() {
     let score = faults.run(&laboratory, N_LABS, &say);
     score.lines().iter().for_each(|it| say(it));
     assert!(score.n_kept >= 8 && score.is_good(98), "{:#?}", score.misses);
+}
+
+#[test]
+fn every_cause_is_repaired_and_taken_back() {
+    let laboratory = Laboratory::new(program()).unwrap();
+    let trials = Repairs { bases: vec!["vxlan"] }.run(&laboratory, &say).unwrap();
+    let wrong: Vec<_> = trials.iter().filter(|it| !it.wrong.is_empty()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(trials.len(), 15);
 }
 
 #[test]

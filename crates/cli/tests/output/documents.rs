@@ -83,6 +83,15 @@ fn a_trace_is_a_document() {
 }
 
 #[test]
+fn a_drift_is_allowed_by_the_schema() {
+    let found = document(&hopwise(&["drift", "--snapshot", "broken.hop", "-o", "json"]));
+    assert_eq!(found["after"]["verdict"], "broken");
+    let forward = "node/w2/sysctl/net.ipv4.ip_forward";
+    assert!(found["odd"].as_array().unwrap().iter().any(|it| it["element"] == forward), "{found:#}");
+    assert!(found["nextBoot"].as_array().unwrap().iter().any(|it| it["element"] == forward), "{found:#}");
+}
+
+#[test]
 fn a_planned_repair_is_allowed_by_the_schema() {
     for (file, n_repaired) in [("broken.hop", 2), ("healthy.hop", 0)] {
         let planned = document(&hopwise(&["repair", "--snapshot", file, "-o", "json"]));
