@@ -27,24 +27,20 @@ const LONGEST_ERRAND: Duration = Duration::from_secs(600);
 const MOST_PRINTED: usize = 8 << 20;
 /// The largest file that is written over, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
-/// Programs of a node that concern a network namespace alone, and no file. Others see a pod's own files.
-const NETWORK_PROGRAMS: [&str; 18] = [
+/// Programs of a node that concern a network namespace alone. What else is run for a pod would change the node's files,
+/// or be a program of the pod's, which must not run with the node's rights.
+const NETWORK_PROGRAMS: [&str; 13] = [
     "arp",
     "arptables",
-    "arptables-legacy",
-    "arptables-nft",
     "bridge",
     "conntrack",
     "ethtool",
     "ip",
     "ip6tables",
-    "ip6tables-legacy",
-    "ip6tables-nft",
     "ipset",
     "iptables",
-    "iptables-legacy",
-    "iptables-nft",
     "nft",
+    "ss",
     "sysctl",
     "tc",
 ];
@@ -166,22 +162,20 @@ impl Serving {
         let Some((program, arguments)) = errand.arguments.split_first() else {
             return Err(Refusal::NotAllowed("expected a program".to_owned()));
         };
-        let failed = |it| Refusal::of(&it);
         let namespaces = match &errand.place {
             Place::Node(_) => {
                 self.is_here(&errand.place)?;
-                self.host.of_tools(None).map_err(failed)?
+                self.host.of_tools(None)
             }
+            Place::Pod(_) if is_of_network(program) => self.host.of_tools(Some(&self.pod(&errand.place)?)),
             Place::Pod(_) => {
-                let pod = self.pod(&errand.place)?;
-                if NETWORK_PROGRAMS.contains(&program.as_str()) {
-                    self.host.of_tools(Some(&pod)).map_err(failed)?
-                } else {
-                    let container = container_of(&errand.place, &pod)?;
-                    self.host.of_container(container, &pod).map_err(failed)?
-                }
+                let why = format!(
+                    "`{program}` is not run for a pod: expected a program that concerns its network alone"
+                );
+                return Err(Refusal::NotAllowed(why));
             }
         };
+        let namespaces = namespaces.map_err(|it| Refusal::of(&it))?;
         let limits = ProgramLimits { timeout: errand.time.min(LONGEST_ERRAND), bytes: MOST_PRINTED };
         let input = errand.input.as_bytes();
         self.n_errands.fetch_add(1, Ordering::SeqCst);
@@ -265,6 +259,13 @@ impl Serving {
     }
 }
 
+/// Does the program, of whichever back end, concern a network namespace alone?
+fn is_of_network(program: &str) -> bool {
+    let name = program.strip_suffix("-restore").unwrap_or(program);
+    let name = name.strip_suffix("-nft").or_else(|| name.strip_suffix("-legacy")).unwrap_or(name);
+    NETWORK_PROGRAMS.contains(&name)
+}
+
 /// A process of a pod's first container.
 fn container_of(place: &Place, pod: &Running) -> Result<u32, Refusal> {
     let why = || "none of its containers runs".to_owned();
@@ -277,4 +278,19 @@ fn answers_in(seen: &[Observation]) -> Option<Answers> {
         Observation::Asked { answers, .. } => Some(*answers),
         Observation::Crossed { .. } => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_of_the_network_are_known_in_every_back_end() {
+        for program in ["ip", "iptables", "iptables-nft", "ip6tables-legacy", "iptables-nft-restore", "nft"] {
+            assert!(is_of_network(program), "{program}");
+        }
+        for program in ["sh", "/tmp/ip", "ip;sh", "-nft", "-restore", "", "rm", "systemctl"] {
+            assert!(!is_of_network(program), "{program}");
+        }
+    }
 }

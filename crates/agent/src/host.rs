@@ -71,12 +71,6 @@ impl Host {
         }
     }
 
-    /// The namespaces of a program that is to see the files of a container, and its pod's network.
-    pub(crate) fn of_container(&self, container: u32, pod: &Running) -> io::Result<NamespaceSet> {
-        let files = NamespaceSet::of_process(&self.proc, container, &[NamespaceKind::Mount])?;
-        Ok(files.and(Namespace::of_network(&pod.netns)?))
-    }
-
     /// How the collector reaches the machine and the pods that run, and why it does not reach the others.
     pub(crate) fn access(
         &self,
@@ -96,7 +90,7 @@ impl Host {
             }
         }
         // The machine's own tools first, then those of the containers that write rules, then this process's.
-        let writers = writers_of_rules(&self.proc);
+        let writers = writers_of_rules(&self.proc, self.init);
         let tools = std::iter::once(self.init).chain(writers).map(|it| self.root_of(it)).collect();
         let access = NodeAccess {
             name: name.clone(),

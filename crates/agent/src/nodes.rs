@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hopwise_change::Command;
+use hopwise_change::{Command, FileAct};
 use hopwise_collect::{Collected, Limits};
 use hopwise_probe::{Arrivals, Departures, crossed};
 use hopwise_snapshot::{Crossing, NodeName, Observation, Observed, Place, PodName, Probe, Question, Reason};
@@ -164,15 +164,13 @@ impl Nodes {
         let name = &member.target.name;
         let session = self.session(member)?;
         let mut collected = session
-            .collect(name, bounds, &|n_done, n_places| progress(name, Step::Reading(n_done, n_places)))
+            .collect(name, &member.target.pods, bounds, &|n_done, n_places| {
+                progress(name, Step::Reading(n_done, n_places));
+            })
             .map_err(|it| of_session(name, it))?;
-        // What was not asked for is not taken, and what was asked for and did not come is said.
+        // What was asked for and did not come is said.
         let missing = || Reason::Failed(format!("node {name} said nothing about it"));
         collected.nodes.entry(name.clone()).or_insert_with(|| Observed::NotCollected(missing()));
-        collected.pods.retain(|pod, facts| {
-            let is_from_here = facts.known().is_none_or(|it| it.node == *name);
-            is_from_here && member.target.pods.iter().any(|it| it.name == *pod)
-        });
         for pod in &member.target.pods {
             let facts = collected.pods.entry(pod.name.clone());
             facts.or_insert_with(|| Observed::NotCollected(missing()));
@@ -204,8 +202,18 @@ impl Nodes {
     }
 
     /// Runs a command in its place. That the program fails is no error: its code tells.
+    ///
+    /// What only writes or removes a file is done without a program.
     pub fn run(&self, command: &Command) -> Result<End, NodeError> {
         let Some(place) = &command.place else { return Err(NodeError::NotForANode(command.to_string())) };
+        let done = || End { code: 0, output: String::new(), complaint: String::new() };
+        match command.file_act() {
+            Some(FileAct::Write { path, content }) => {
+                return self.write_file(place, &path, &content).map(|()| done());
+            }
+            Some(FileAct::Remove { path }) => return self.remove_file(place, &path).map(|()| done()),
+            None => {}
+        }
         let errand = Errand {
             place: place.clone(),
             arguments: command.arguments.clone(),

@@ -145,20 +145,32 @@ fn started(proc: &Path, pid: u32) -> Option<u64> {
 
 /// The processes of programs that write packet filters, as `/proc/PID/comm` shows their names: their roots hold the tools
 /// that fit the rules.
-pub(crate) fn writers_of_rules(proc: &Path) -> Vec<u32> {
+///
+/// Anybody can call a program so. Only those are taken that have all rights of the machine's first process (those of
+/// privileged containers): what they bring along gets no right that they have not.
+pub(crate) fn writers_of_rules(proc: &Path, init: u32) -> Vec<u32> {
+    // kube-proxy first: most rules are its.
     const PROGRAMS: [&str; 6] =
-        ["calico-node", "cilium-agent", "flanneld", "kindnetd", "kube-proxy", "kube-router"];
+        ["kube-proxy", "calico-node", "cilium-agent", "flanneld", "kindnetd", "kube-router"];
+    let Some(rights) = rights(proc, init) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse::<u32>().ok()) else { continue };
         let Ok(name) = fs::read_to_string(proc.join(format!("{pid}/comm"))) else { continue };
-        if let Some(rank) = PROGRAMS.iter().position(|it| *it == name.trim_end()) {
-            // kube-proxy first: most rules are its.
-            found.push((PROGRAMS[rank] != "kube-proxy", rank, pid));
+        let Some(rank) = PROGRAMS.iter().position(|it| *it == name.trim_end()) else { continue };
+        if self::rights(proc, pid).as_ref() == Some(&rights) {
+            found.push((rank, pid));
         }
     }
     found.sort_unstable();
-    found.into_iter().map(|it| it.2).collect()
+    found.into_iter().map(|it| it.1).collect()
+}
+
+/// What a process may do: its capabilities, and the user namespace that they hold in.
+fn rights(proc: &Path, pid: u32) -> Option<(String, PathBuf)> {
+    let status = fs::read_to_string(proc.join(format!("{pid}/status"))).ok()?;
+    let capabilities = status.lines().find_map(|it| it.strip_prefix("CapEff:"))?.trim().to_owned();
+    Some((capabilities, fs::read_link(proc.join(format!("{pid}/ns/user"))).ok()?))
 }
 
 #[cfg(test)]
@@ -258,6 +270,26 @@ mod tests {
         assert!(
             found.pod(&identity(UID)).unwrap_err().starts_with("its network namespace could not be opened")
         );
+    }
+
+    #[test]
+    fn tools_are_those_of_programs_that_are_root_of_the_machine_already() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = |pid: u32, name: &str, capabilities: &str, user: &str| {
+            let directory = proc.path().join(pid.to_string());
+            fs::create_dir_all(directory.join("ns")).unwrap();
+            fs::write(directory.join("comm"), format!("{name}\n")).unwrap();
+            fs::write(directory.join("status"), format!("Name:\t{name}\nCapEff:\t{capabilities}\n")).unwrap();
+            symlink(user, directory.join("ns/user")).unwrap();
+        };
+        process(1, "systemd", "000001ffffffffff", "user:[1]");
+        process(20, "flanneld", "000001ffffffffff", "user:[1]");
+        process(30, "kube-proxy", "000001ffffffffff", "user:[1]");
+        process(40, "kube-proxy", "00000000a80425fb", "user:[1]");
+        process(50, "kube-proxy", "000001ffffffffff", "user:[2]");
+        process(60, "nginx", "000001ffffffffff", "user:[1]");
+        assert_eq!(writers_of_rules(proc.path(), 1), [30, 20]);
+        assert!(writers_of_rules(proc.path(), 99).is_empty());
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopwise_snapshot::NodeName;
+use hopwise_snapshot::{NodeName, Observed, Reason};
 use hopwise_wire::{
     Asked, Departed, FROM_A_CLIENT, FROM_A_NODE, Greeting, PodIdentity, Refusal, Reply, Request, Told,
     Welcome,
@@ -211,15 +211,16 @@ impl Serving {
     /// Tells the client something.
     pub(crate) fn tell(&self, id: u64, reply: Reply) {
         let mut output = lock(&self.output);
-        let told = match write(&mut **output, &Told { id, reply }, &FROM_A_NODE) {
+        let told = Told { id, reply };
+        let written = match write(&mut **output, &told, &FROM_A_NODE) {
             // Nothing of it was written.
             Err(StreamError::Wire(error)) => {
-                let reply = Reply::Refused(Refusal::TooMuch(error.to_string()));
+                let reply = instead_of(told.reply, &error);
                 write(&mut **output, &Told { id, reply }, &FROM_A_NODE)
             }
-            told => told,
+            written => written,
         };
-        if told.is_err() {
+        if written.is_err() {
             self.is_deaf.store(true, Ordering::SeqCst);
         }
     }
@@ -228,6 +229,19 @@ impl Serving {
     pub(crate) fn known(&self) -> Result<Known, Refusal> {
         let not_begun = || Refusal::NotAllowed("expected the node's name and pods first".to_owned());
         lock(&self.known).clone().ok_or_else(not_begun)
+    }
+}
+
+/// What is told instead of a reply that is too large: one place's facts do not cost the others'.
+fn instead_of(reply: Reply, error: &WireError) -> Reply {
+    let reason = match error {
+        WireError::TooLarge { limit, .. } => Reason::TooLarge { limit: *limit },
+        other => Reason::Failed(other.to_string()),
+    };
+    match reply {
+        Reply::Node(_) => Reply::Node(Box::new(Observed::NotCollected(reason))),
+        Reply::Pod(pod, _) => Reply::Pod(pod, Box::new(Observed::NotCollected(reason))),
+        _ => Reply::Refused(Refusal::TooMuch(error.to_string())),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hopwise_collect::Collected;
@@ -32,6 +32,11 @@ const SILENCE: Duration = Duration::from_secs(60);
 const GREETING: Duration = Duration::from_secs(30);
 /// How much longer than a program may run its end is waited for.
 const RETURN: Duration = Duration::from_secs(15);
+
+/// How long the facts of a node and its pods may take in all, whatever it says meanwhile.
+const COLLECTION: Duration = Duration::from_secs(600);
+/// How many replies are kept for somebody who does not take them.
+const MOST_UNHEARD: usize = 64;
 
 /// Why a session gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +75,7 @@ pub struct Session {
 /// What the thread that reads shares with those that wait.
 #[derive(Default)]
 struct Shared {
-    waiting: Mutex<BTreeMap<u64, mpsc::Sender<Reply>>>,
+    waiting: Mutex<BTreeMap<u64, mpsc::SyncSender<Reply>>>,
     /// Why nothing more comes, once that is so.
     end: Mutex<Option<String>>,
 }
@@ -128,26 +133,36 @@ impl Session {
         }
     }
 
-    /// The facts of the node and of its pods. `progress` is told how many places of how many have been read.
+    /// The facts of the node and of those of its pods that are given. `progress` is told how many places of how many have
+    /// been read.
     pub fn collect(
         &self,
         node: &NodeName,
+        pods: &[PodIdentity],
         bounds: Bounds,
         progress: &dyn Fn(u32, u32),
     ) -> Result<Collected, SessionError> {
         let under_way = self.start(Request::Collect(bounds))?;
-        let mut collected = Collected::default();
+        let limit = Instant::now() + COLLECTION;
         // A place may take its time, and many are read side by side.
         let silence = SILENCE + bounds.namespace;
-        loop {
+        let mut collected = Collected::default();
+        while Instant::now() < limit {
             match under_way.next(silence)? {
                 Reply::Progress { n_done, n_places, .. } => progress(n_done, n_places),
                 Reply::Node(facts) => drop(collected.nodes.insert(node.clone(), *facts)),
-                Reply::Pod(pod, facts) => drop(collected.pods.insert(pod, *facts)),
+                Reply::Pod(pod, facts) => {
+                    // Nobody but the node itself speaks for a pod, and it speaks for none but its own.
+                    let is_own = facts.known().is_none_or(|it| it.node == *node);
+                    if is_own && pods.iter().any(|it| it.name == pod) {
+                        collected.pods.insert(pod, *facts);
+                    }
+                }
                 Reply::Done => return Ok(collected),
                 other => return Err(unexpected(other)),
             }
         }
+        Err(SessionError::Silent(COLLECTION))
     }
 
     /// Sends packets that are questions from the node and its pods, and gives what came back, question by question.
@@ -186,7 +201,7 @@ impl Session {
         }
         let sent = send();
         // Where nothing was sent, nothing is expected, and the watch ends.
-        let departed = sent.as_ref().map(Clone::clone).unwrap_or_default();
+        let departed = sent.as_ref().ok().cloned().unwrap_or_default();
         self.put(&Asked { id: self.number(), request: Request::Expect { watch: under_way.id, departed } })?;
         match under_way.next(SILENCE)? {
             Reply::Arrived(arrived) => Ok(sent.map(|departed| (departed, arrived))),
@@ -227,7 +242,7 @@ impl Session {
 
     fn start(&self, request: Request) -> Result<UnderWay<'_>, SessionError> {
         let id = self.number();
-        let (sender, replies) = mpsc::channel();
+        let (sender, replies) = mpsc::sync_channel(MOST_UNHEARD);
         lock(&self.shared.waiting).insert(id, sender);
         let under_way = UnderWay { id, replies, session: self };
         // Whoever ends the session empties the list after that: either it is seen here, or the list was emptied of this.
@@ -286,14 +301,13 @@ impl Shared {
     /// Hands replies to whoever waits for them, until there are no more.
     fn hear(&self, input: &mut impl std::io::Read) -> Result<(), StreamError> {
         while let Some(Told { id, reply }) = read(input, &FROM_A_NODE)? {
-            let is_last = reply.is_last();
-            let mut waiting = lock(&self.waiting);
-            if let Some(sender) = waiting.get(&id) {
-                // Who gave up is taken off the list by itself.
+            let sender = match reply.is_last() {
+                true => lock(&self.waiting).remove(&id),
+                false => lock(&self.waiting).get(&id).cloned(),
+            };
+            if let Some(sender) = sender {
+                // Who gave up hears no more.
                 let _ = sender.send(reply);
-            }
-            if is_last {
-                waiting.remove(&id);
             }
         }
         Ok(())

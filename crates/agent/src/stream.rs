@@ -21,14 +21,14 @@ pub enum StreamError {
     #[error("the connection ended in the middle of a message")]
     Truncated,
     /// What came first was no greeting.
-    #[error("what answers is no agent of Hopwise{}", said(.0))]
+    #[error("no greeting of Hopwise came{}", said(.0))]
     NoGreeting(String),
 }
 
 fn said(text: &str) -> String {
     match text.trim() {
         "" => String::new(),
-        text => format!("; it said: {}", text.escape_debug()),
+        text => format!("; what came: {}", text.escape_debug()),
     }
 }
 
@@ -113,10 +113,7 @@ mod tests {
         let greeted = |text: &str| be_greeted(&mut Cursor::new(text), Greeting::Node);
         greeted("Welcome to w1!\n\nhopwise-node 1\nrest").unwrap();
         let error = greeted("Welcome to w1!\n\x1b[2J").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "what answers is no agent of Hopwise; it said: Welcome to w1!\\n\\u{1b}[2J"
-        );
+        assert_eq!(error.to_string(), "no greeting of Hopwise came; what came: Welcome to w1!\\n\\u{1b}[2J");
         assert!(matches!(
             greeted("hopwise-node 2\n"),
             Err(StreamError::Wire(WireError::OtherVersion { .. }))

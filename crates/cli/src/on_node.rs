@@ -1,7 +1,12 @@
 //! `hopwise on-node`: the agent, for a client at its standard input and output. Everything else it says goes to standard
 //! error.
 
-use std::{fs, io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    fs, io,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use hopwise_agent::{Deadlines, Host, serve};
@@ -9,6 +14,9 @@ use hopwise_report::document::ErrorDocument;
 use hopwise_sys::process;
 
 use crate::failure::{WRONG, complain};
+
+/// How long what was started may take to end when it is killed.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serve a node to a Hopwise elsewhere, over standard input and output
 #[derive(Debug, Args)]
@@ -50,7 +58,7 @@ impl OnNode {
             Deadlines { idle: Duration::from_secs(self.idle), life: Duration::from_secs(self.life) };
         let served = serve(io::stdin(), io::stdout(), host, deadlines);
         // Nothing that was started here outlives this.
-        if let Err(error) = process::end_descendants("/proc".as_ref()) {
+        if let Err(error) = process::end_descendants("/proc".as_ref(), Instant::now() + FAREWELL) {
             complain(&format!("what was started could not be ended: {error}"));
         }
         match served {

@@ -287,20 +287,23 @@ pub fn adopt_orphans() -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from)
 }
 
-/// Ends all processes that this one started, and what these started, and waits until they are gone.
+/// Ends all processes that this one started, and what these started, and waits until they are gone or until `deadline`
+/// (`ETIMEDOUT`): one that waits in the kernel for a device does not end before that.
 ///
-/// What was left behind by its parent counts too after [`adopt_orphans`]. To be called when nobody else waits for
-/// children any more. `proc` shows the processes as this one counts.
-pub fn end_descendants(proc: &Path) -> io::Result<()> {
+/// What was left behind by its parent counts too after [`adopt_orphans`]. Others of this process that wait for a child
+/// meanwhile may be told that there is none. `proc` shows the processes as this one counts.
+pub fn end_descendants(proc: &Path, deadline: Instant) -> io::Result<()> {
     loop {
         for pid in descendants(proc)? {
             // ESRCH: it has ended meanwhile.
             let _ = kill(pid);
         }
-        match reap(true) {
-            Ok(_) => {}
+        match reap(false) {
             Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
             Err(error) => return Err(error),
+            Ok(Some(_)) => {}
+            Ok(None) if Instant::now() >= deadline => return Err(Errno::ETIMEDOUT.into()),
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Far, Line, NodesVia, OpenError};
+use super::{Line, NodesVia, OpenError};
 use crate::Target;
 
 /// The way to this machine's own agent.

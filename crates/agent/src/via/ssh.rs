@@ -99,14 +99,17 @@ impl Ssh {
         // Whoever hangs is ended, and then what it says ends too.
         let (arrived, waits) = mpsc::channel::<()>();
         let kill = far.killer();
-        thread::spawn(move || {
-            if waits.recv_timeout(ARRIVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let watchdog = thread::spawn(move || {
+            let is_late = waits.recv_timeout(ARRIVAL) == Err(mpsc::RecvTimeoutError::Timeout);
+            if is_late {
                 kill();
             }
+            is_late
         });
         let mut reads = BufReader::new(reads);
         let opened = self.arrive(host, &mut reads, &mut writes);
         drop(arrived);
+        let is_late = watchdog.join().unwrap_or(false);
         match opened {
             Ok(()) => Ok(Line { reads: Box::new(reads), writes: Box::new(writes), far: Some(far) }),
             Err(trouble) => {
@@ -115,6 +118,10 @@ impl Ssh {
                 far.hang_up();
                 Err(match trouble {
                     Some(error) => error,
+                    None if is_late => {
+                        let said = format!("it did not begin within {} s", ARRIVAL.as_secs());
+                        OpenError::NoAnswer { host: host.to_owned(), said }
+                    }
                     None => of_ssh(host, &said),
                 })
             }
