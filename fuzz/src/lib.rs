@@ -6,6 +6,7 @@
 mod configuration;
 mod filters;
 mod journals;
+mod messages;
 mod model;
 mod names;
 mod netlink;
@@ -18,6 +19,7 @@ pub use configuration::{
 };
 pub use filters::{arptables, ipset, iptables, nft, ruleset};
 pub use journals::journal;
+pub use messages::wire;
 pub use model::model;
 pub use names::{element, endpoint, fault};
 pub use netlink::{netlink, packet};
@@ -28,7 +30,7 @@ pub use snapshots::{hop, hop_document, kubectl, redact, samples};
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 27] = [
+pub const TARGETS: [(&str, Target); 28] = [
     ("arptables", arptables),
     ("cni", cni),
     ("corefile", corefile),
@@ -56,6 +58,7 @@ pub const TARGETS: [(&str, Target); 27] = [
     ("samples", samples),
     ("subnet_env", subnet_env),
     ("sysctl_files", sysctl_files),
+    ("wire", wire),
 ];
 
 /// The input as text; what is not UTF-8 is read as where texts enter a snapshot.

@@ -35,6 +35,7 @@ const PURE: &[&str] = &[
     "repair",
     "diagnose",
     "report",
+    "wire",
 ];
 
 /// Packages that would bring input, output or time into a pure crate.

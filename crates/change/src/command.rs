@@ -38,9 +38,70 @@ impl Command {
     }
 }
 
+/// What a command does to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAct {
+    /// Writes it.
+    Write {
+        /// Its absolute path.
+        path: String,
+        /// All of its content.
+        content: String,
+    },
+    /// Removes it.
+    Remove {
+        /// Its absolute path.
+        path: String,
+    },
+}
+
+impl Command {
+    /// What the command does to a file, where that is all: for places in which no shell of theirs should be trusted.
+    pub fn file_act(&self) -> Option<FileAct> {
+        let words: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["sh", "-c", script] => {
+                let (content, rest) = unquoted(script.strip_prefix("printf %s ")?)?;
+                let (path, rest) = unquoted(rest.strip_prefix(" > ")?)?;
+                rest.is_empty().then_some(FileAct::Write { path, content })
+            }
+            ["rm", path] if path.starts_with('/') => Some(FileAct::Remove { path: (*path).to_owned() }),
+            _ => None,
+        }
+    }
+}
+
+/// The argument that a text begins with, as [`quoted`] writes it, and what follows.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let mut argument = String::new();
+    let mut rest = text;
+    loop {
+        if let Some(inside) = rest.strip_prefix('\'') {
+            let (part, behind) = inside.split_once('\'')?;
+            argument.push_str(part);
+            rest = behind;
+        } else if let Some(behind) = rest.strip_prefix(r"\'") {
+            argument.push('\'');
+            rest = behind;
+        } else {
+            let end = rest.find(|it| !is_plain(it)).unwrap_or(rest.len());
+            let (part, behind) = rest.split_at(end);
+            argument.push_str(part);
+            if part.is_empty() {
+                return (rest.len() < text.len()).then_some((argument, behind));
+            }
+            rest = behind;
+        }
+    }
+}
+
+/// May it stand in a shell's word as it is?
+fn is_plain(it: char) -> bool {
+    it.is_ascii_alphanumeric() || "%+,-./:=@_".contains(it)
+}
+
 /// An argument as a POSIX shell reads it back.
 pub(crate) fn quoted(argument: &str) -> String {
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "%+,-./:=@_".contains(it);
     if !argument.is_empty() && argument.chars().all(is_plain) {
         return argument.to_owned();
     }
@@ -365,6 +426,46 @@ mod tests {
 
     fn line(change: &Change) -> String {
         change.summary()
+    }
+
+    #[test]
+    fn what_is_done_to_a_file_is_known_again() {
+        let place = Place::pod("default", "a");
+        for content in
+            ["", "plain", "it's\n'quoted'\\", "'", "nameserver 10.96.0.10\nsearch x\n", "\\'> /etc/passwd"]
+        {
+            for path in ["/etc/resolv.conf", "/etc/a b'c"] {
+                let (path, content) = (path.to_owned(), content.to_owned());
+                let change = Change::FileWritten {
+                    place: place.clone(),
+                    path: path.clone(),
+                    content: content.clone(),
+                };
+                let act = change.commands()[0].file_act();
+                assert_eq!(act, Some(FileAct::Write { path: path.clone(), content }), "{change:?}");
+                let removed = Change::FileRemoved { place: place.clone(), path: path.clone() };
+                assert_eq!(removed.commands()[0].file_act(), Some(FileAct::Remove { path }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_script_that_does_more_is_no_act_on_a_file() {
+        let act =
+            |words: &[&str]| Command::new(None, words.iter().map(|it| (*it).to_owned()).collect()).file_act();
+        for script in [
+            "printf %s x > /a; rm /b",
+            "printf %s x",
+            "printf %s x > ",
+            "printf %s 'x > /a",
+            "printf %s x > $HOME/a",
+            "printf %s $(id) > /a",
+        ] {
+            assert_eq!(act(&["sh", "-c", script]), None, "{script}");
+        }
+        assert_eq!(act(&["rm", "-rf", "/a"]), None);
+        assert_eq!(act(&["rm", "-rf"]), None);
+        assert_eq!(act(&[]), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use apply::Inapplicable;
-pub use command::Command;
+pub use command::{Command, FileAct};
 pub use inverse::spec as route_spec;
 pub use restore::{Restoration, Settings, differing, follows, restore, settings, tunnel_words};
 pub use resync::{Controller, backend, uplink};

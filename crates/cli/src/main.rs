@@ -10,6 +10,7 @@ mod drift;
 mod failure;
 mod lab;
 mod matrix;
+mod on_node;
 mod output;
 mod probe;
 mod program;
@@ -55,6 +56,7 @@ enum Command {
     /// Make clusters in network namespaces, to try things on
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    OnNode(on_node::OnNode),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -85,6 +87,7 @@ fn main() -> ExitCode {
         Command::Explain(it) => it.run(program),
         Command::Causes(it) => it.run(),
         Command::Lab(it) => lab::run(it),
+        Command::OnNode(it) => it.run(),
         Command::Version(it) => it.run(),
         Command::Completion(it) => it.run(self::command(Program::Hopwise)),
     }

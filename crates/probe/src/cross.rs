@@ -11,8 +11,9 @@ use std::{
     time::Instant,
 };
 
-use hopwise_snapshot::{Crossing, Mac, Packet, Seen};
+use hopwise_snapshot::{Crossing, Mac, Observation, Packet, Place, Seen};
 use hopwise_sys::{
+    NetNs,
     packet::{Direction, PacketWatch},
     socket::allow_fragments,
 };
@@ -26,118 +27,232 @@ use crate::{
 };
 
 /// Which packets were seen: kind and number of each.
-type Sightings = BTreeSet<(u16, u16)>;
+pub type Sightings = BTreeSet<(u16, u16)>;
 
-/// What was seen of a crossing: of each kind of packet, and of the sender's asking for the recipient.
-pub(crate) fn cross(
-    crossing: &Crossing,
-    from: &Site<'_>,
-    to: &Site<'_>,
-) -> Result<(Vec<Seen>, Seen), ProbeError> {
-    let watch = || PacketWatch::new(crossing.source, crossing.destination);
-    // A socket stays in the namespace in which it was made.
-    let arriving = to.run("watch packets", watch)?;
-    let (leaving, mut senders) = from.run("send packets between nodes", || {
-        let senders = crossing.packets.iter().map(|it| Sender::new(crossing, it));
-        Ok((watch()?, senders.collect::<io::Result<Vec<_>>>()?))
-    })?;
-    let sent = send(&mut senders, crossing.destination, &leaving, &arriving);
-    sent.map_err(|source| ProbeError::Kernel {
-        step: "send packets between nodes",
-        place: from.place.clone(),
-        source,
-    })
+/// The most connections of others that a watch takes note of.
+const MOST_PORTS: usize = 4096;
+
+/// What has left a sender.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Departures {
+    /// The packets.
+    pub packets: Sightings,
+    /// The ports that connections come from, with the packet that each stands for.
+    pub ports: BTreeMap<u16, (u16, u16)>,
+    /// How often the sender asked for the recipient's Ethernet address.
+    pub n_asked: u32,
 }
 
-/// Sends everything, and counts what left and what arrived.
-fn send(
-    senders: &mut [Sender],
-    to: IpAddr,
-    leaving: &PacketWatch,
-    arriving: &PacketWatch,
-) -> io::Result<(Vec<Seen>, Seen)> {
-    let mut crossed = Crossed {
-        probe: probe_number()?,
-        to,
-        ports: BTreeMap::new(),
-        left: Sightings::new(),
-        arrived: Sightings::new(),
-        asked: Seen::default(),
-    };
-    for (kind, sender) in (0..).zip(&*senders) {
-        let ports = (0..).zip(sender.ports());
-        crossed.ports.extend(ports.map(|(number, port)| (port, (kind, number))));
+/// What has arrived at a recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// The packets that are known by their marks.
+    pub packets: Sightings,
+    /// The ports that connections come from: the sender knows which are its own.
+    pub ports: BTreeSet<u16>,
+    /// How often the recipient's Ethernet address was asked for.
+    pub n_asked: u32,
+}
+
+impl Arrivals {
+    /// The packets that have arrived of those that a sender put out.
+    fn of(&self, departures: &Departures) -> Sightings {
+        let connections = departures.ports.iter().filter(|(port, _)| self.ports.contains(port));
+        self.packets.iter().chain(connections.map(|(_, packet)| packet)).copied().collect()
     }
-    let start = Instant::now();
-    for number in 0..N_PACKETS {
-        for (kind, sender) in (0..).zip(&mut *senders) {
-            sender.send(Mark { probe: crossed.probe, kind, number });
-        }
-        crossed.look(leaving, arriving, start + PACE * u32::from(number + 1))?;
+
+    /// Has all arrived that left?
+    pub fn has_all(&self, departures: &Departures) -> bool {
+        departures.packets.is_subset(&self.of(departures))
     }
-    let limit = Instant::now() + PATIENCE;
-    while !crossed.is_complete() && Instant::now() < limit {
-        crossed.look(leaving, arriving, limit)?;
-    }
+}
+
+/// What was seen of a crossing, from what its two ends saw.
+pub fn crossed(crossing: &Crossing, departures: &Departures, arrivals: &Arrivals) -> Observation {
     let count = |all: &Sightings, kind: u16| {
         u32::try_from(all.iter().filter(|(it, _)| *it == kind).count()).unwrap_or(u32::MAX)
     };
-    let seen = |kind| Seen { n_left: count(&crossed.left, kind), n_arrived: count(&crossed.arrived, kind) };
-    Ok(((0..).take(senders.len()).map(seen).collect(), crossed.asked))
+    let arrived = arrivals.of(departures);
+    let seen = |kind| Seen { n_left: count(&departures.packets, kind), n_arrived: count(&arrived, kind) };
+    Observation::Crossed {
+        crossing: crossing.clone(),
+        seen: (0..).take(crossing.packets.len()).map(seen).collect(),
+        asked: Seen { n_left: departures.n_asked, n_arrived: arrivals.n_asked },
+    }
 }
 
-/// What was seen so far.
-struct Crossed {
+/// Sends and watches from one process.
+pub(crate) fn cross(crossing: &Crossing, from: &Site<'_>, to: &Site<'_>) -> Result<Observation, ProbeError> {
+    let failed = |source| ProbeError::Kernel { step: SENDING, place: from.place.clone(), source };
+    let probe = probe_number().map_err(failed)?;
+    // A socket stays in the namespace in which it was made.
+    let mut watch = to.run(WATCHING, || Watch::new(crossing, probe))?;
+    let mut sending = from.run(SENDING, || Sending::new(crossing, probe))?;
+    sending.send(Some(&mut watch)).map_err(failed)?;
+    Ok(crossed(crossing, &sending.departures, &watch.arrivals))
+}
+
+const SENDING: &str = "send packets between nodes";
+const WATCHING: &str = "watch packets";
+
+/// The sender's half of a crossing: sends everything, and says what has left. `probe` is known to the recipient's
+/// [`Watch`], which has begun.
+pub fn depart(netns: &NetNs, crossing: &Crossing, probe: u64) -> Result<Departures, ProbeError> {
+    let site = Site { place: Place::Node(crossing.from.clone()), netns };
+    site.run(SENDING, || {
+        let mut sending = Sending::new(crossing, probe)?;
+        sending.send(None)?;
+        Ok(sending.departures)
+    })
+}
+
+/// The recipient's half of a crossing.
+#[derive(Debug)]
+pub struct Watch {
+    watch: PacketWatch,
     probe: u64,
     to: IpAddr,
-    /// The ports of connections, with what they stand for.
-    ports: BTreeMap<u16, (u16, u16)>,
-    left: Sightings,
-    arrived: Sightings,
-    asked: Seen,
+    arrivals: Arrivals,
 }
 
-impl Crossed {
-    /// Has all arrived that left? What waits for its neighbour has not left yet: the sender asks again every second.
-    fn is_complete(&self) -> bool {
-        !self.left.is_empty() && self.left.is_subset(&self.arrived)
+impl Watch {
+    /// Begins to watch a node's interfaces.
+    pub fn begin(netns: &NetNs, crossing: &Crossing, probe: u64) -> Result<Self, ProbeError> {
+        let site = Site { place: Place::Node(crossing.to.clone()), netns };
+        site.run(WATCHING, || Self::new(crossing, probe))
+    }
+
+    fn new(crossing: &Crossing, probe: u64) -> io::Result<Self> {
+        Ok(Self {
+            watch: PacketWatch::new(crossing.source, crossing.destination)?,
+            probe,
+            to: crossing.destination,
+            arrivals: Arrivals::default(),
+        })
     }
 
     /// Waits for something to be seen, until a time, and takes note of all that was.
-    fn look(&mut self, leaving: &PacketWatch, arriving: &PacketWatch, limit: Instant) -> io::Result<()> {
+    pub fn look(&mut self, limit: Instant) -> io::Result<()> {
+        wait_until(&[self.watch.as_fd()], PollFlags::POLLIN, limit)?;
+        self.take()
+    }
+
+    /// What was seen so far.
+    pub fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    fn take(&mut self) -> io::Result<()> {
+        let Self { watch, probe, to, arrivals } = self;
+        take(watch, Direction::In, |sighted| match sighted {
+            Sighted::Marked(mark) if mark.probe == *probe => {
+                arrivals.packets.insert((mark.kind, mark.number));
+            }
+            Sighted::Syn { source_port } if arrivals.ports.len() < MOST_PORTS => {
+                arrivals.ports.insert(source_port);
+            }
+            Sighted::Neighbour { asked_for } if asked_for == *to => arrivals.n_asked += 1,
+            _ => {}
+        })
+    }
+}
+
+/// Tells of each packet that a watch has seen go one way.
+fn take(watch: &PacketWatch, wanted: Direction, mut tell: impl FnMut(Sighted)) -> io::Result<()> {
+    // Marks stand near a packet's beginning.
+    let mut buffer = [0; 256];
+    while let Some((length, direction)) = watch.next(&mut buffer)? {
+        if direction == wanted
+            && let Some(sighted) = wire::sighted(&buffer[..length.min(buffer.len())])
+        {
+            tell(sighted);
+        }
+    }
+    Ok(())
+}
+
+/// What sends, and watches what leaves.
+struct Sending {
+    watch: PacketWatch,
+    senders: Vec<Sender>,
+    probe: u64,
+    to: IpAddr,
+    departures: Departures,
+}
+
+impl Sending {
+    fn new(crossing: &Crossing, probe: u64) -> io::Result<Self> {
+        let watch = PacketWatch::new(crossing.source, crossing.destination)?;
+        let senders = crossing.packets.iter().map(|it| Sender::new(crossing, it));
+        let senders = senders.collect::<io::Result<Vec<_>>>()?;
+        let mut departures = Departures::default();
+        for (kind, sender) in (0..).zip(&senders) {
+            let ports = (0..).zip(sender.ports());
+            departures.ports.extend(ports.map(|(number, port)| (port, (kind, number))));
+        }
+        Ok(Self { watch, senders, probe, to: crossing.destination, departures })
+    }
+
+    /// Sends everything, and waits until all that left has arrived, where somebody watches from here, else until
+    /// everything has left.
+    fn send(&mut self, mut arriving: Option<&mut Watch>) -> io::Result<()> {
+        let start = Instant::now();
+        for number in 0..N_PACKETS {
+            for (kind, sender) in (0..).zip(&mut self.senders) {
+                sender.send(Mark { probe: self.probe, kind, number });
+            }
+            self.look(arriving.as_deref_mut(), start + PACE * u32::from(number + 1))?;
+        }
+        let limit = Instant::now() + PATIENCE;
+        while !self.is_complete(arriving.as_deref()) && Instant::now() < limit {
+            self.look(arriving.as_deref_mut(), limit)?;
+        }
+        Ok(())
+    }
+
+    /// How much was seen at the far end, or where that is elsewhere, here.
+    fn n_seen(&self, arriving: Option<&Watch>) -> usize {
+        arriving
+            .map_or(self.departures.packets.len(), |it| it.arrivals.packets.len() + it.arrivals.ports.len())
+    }
+
+    /// What waits for its neighbour has not left yet: the kernel asks again every second.
+    fn is_complete(&self, arriving: Option<&Watch>) -> bool {
+        let left = &self.departures.packets;
+        match arriving {
+            Some(watch) => !left.is_empty() && watch.arrivals.has_all(&self.departures),
+            None => left.len() == self.senders.len() * usize::from(N_PACKETS),
+        }
+    }
+
+    /// Waits for something to be seen, until a time, and takes note of all that was.
+    fn look(&mut self, mut arriving: Option<&mut Watch>, limit: Instant) -> io::Result<()> {
         loop {
-            wait_until(&[leaving.as_fd(), arriving.as_fd()], PollFlags::POLLIN, limit)?;
-            let n_arrived = self.arrived.len();
-            self.take(leaving, Direction::Out)?;
-            self.take(arriving, Direction::In)?;
-            let is_news = n_arrived < self.arrived.len();
-            if (is_news && self.is_complete()) || Instant::now() >= limit {
+            let mut watched = vec![self.watch.as_fd()];
+            watched.extend(arriving.as_ref().map(|it| it.watch.as_fd()));
+            wait_until(&watched, PollFlags::POLLIN, limit)?;
+            let n_before = self.n_seen(arriving.as_deref());
+            self.take()?;
+            if let Some(watch) = &mut arriving {
+                watch.take()?;
+            }
+            let is_news = n_before < self.n_seen(arriving.as_deref());
+            if (is_news && self.is_complete(arriving.as_deref())) || Instant::now() >= limit {
                 return Ok(());
             }
         }
     }
 
-    fn take(&mut self, watch: &PacketWatch, wanted: Direction) -> io::Result<()> {
-        // Marks stand near a packet's beginning.
-        let mut buffer = [0; 256];
-        while let Some((length, direction)) = watch.next(&mut buffer)? {
-            if direction != wanted {
-                continue;
+    fn take(&mut self) -> io::Result<()> {
+        let Self { watch, probe, to, departures, .. } = self;
+        take(watch, Direction::Out, |sighted| match sighted {
+            Sighted::Marked(mark) if mark.probe == *probe => {
+                departures.packets.insert((mark.kind, mark.number));
             }
-            let (seen, n_asked) = match wanted {
-                Direction::Out => (&mut self.left, &mut self.asked.n_left),
-                Direction::In => (&mut self.arrived, &mut self.asked.n_arrived),
-            };
-            match wire::sighted(&buffer[..length.min(buffer.len())]) {
-                Some(Sighted::Marked(mark)) if mark.probe == self.probe => {
-                    seen.insert((mark.kind, mark.number));
-                }
-                Some(Sighted::Syn { source_port }) => seen.extend(self.ports.get(&source_port)),
-                Some(Sighted::Neighbour { asked_for }) if asked_for == self.to => *n_asked += 1,
-                _ => {}
-            }
-        }
-        Ok(())
+            Sighted::Syn { source_port } => departures.packets.extend(departures.ports.get(&source_port)),
+            Sighted::Neighbour { asked_for } if asked_for == *to => departures.n_asked += 1,
+            _ => {}
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Read [`observe`]: it sends what a [`Probe`] asks for, from the network namespaces of the places themselves, and gives
 //! back [`Observation`]s. Everything is bounded: [`N_PACKETS`] packets of a kind, [`PACE`] apart, and [`PATIENCE`] for the
-//! last answer; at most [`N_AT_ONCE`] probes at a time.
+//! last answer; at most [`N_AT_ONCE`] probes at a time. Where the two ends of a crossing are on two machines, each does
+//! its half: [`Watch`], then [`depart`], and [`crossed`] puts together what they saw.
 //!
 //! What is deliberately absent: choosing what to send, and concluding anything from what was seen. Both are decided on the
 //! snapshot alone, by `hopwise-diagnose` and `hopwise-dataplane`.
@@ -21,6 +22,8 @@ use std::{
 
 use hopwise_snapshot::{Crossing, Observation, Place, Probe};
 use hopwise_sys::NetNs;
+
+pub use crate::cross::{Arrivals, Departures, Sightings, Watch, crossed, depart};
 
 /// What takes bytes off the wire, for fuzzing alone.
 #[cfg(fuzzing)]
@@ -102,8 +105,7 @@ fn observe_one(sites: &BTreeMap<Place, NetNs>, probe: &Probe) -> Result<Vec<Obse
 fn observe_crossing(sites: &BTreeMap<Place, NetNs>, crossing: &Crossing) -> Result<Observation, ProbeError> {
     let from = Site::of(sites, &Place::Node(crossing.from.clone()))?;
     let to = Site::of(sites, &Place::Node(crossing.to.clone()))?;
-    let (seen, asked) = cross::cross(crossing, &from, &to)?;
-    Ok(Observation::Crossed { crossing: crossing.clone(), seen, asked })
+    cross::cross(crossing, &from, &to)
 }
 
 /// A network namespace, with whose it is.

@@ -7,7 +7,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{File, Metadata, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -25,6 +25,7 @@ use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat},
     libc,
     sys::stat::Mode,
+    unistd::{UnlinkatFlags, unlinkat},
 };
 
 /// A directory that stands for `/`.
@@ -173,15 +174,52 @@ impl Root {
         metadata.is_ok_and(|it| it.is_file() && it.mode() & 0o111 != 0)
     }
 
+    /// Writes the regular file at `path`, in place: what it was made by, its mode and its mounts stay. One that is not
+    /// there is made with `mode`.
+    ///
+    /// Where writing fails (a full disk), what was in the file is put back; with more than `limit` bytes it is refused.
+    pub fn write(&self, path: &Path, bytes: &[u8], mode: u32, limit: u64) -> Result<(), ReadError> {
+        let before = match self.read(path, limit) {
+            Ok(file) => Some(file.bytes),
+            Err(ReadError::NotFound) => None,
+            Err(error) => return Err(error),
+        };
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let mut file = File::from(self.open_with(path, flags, Mode::from_bits_truncate(mode))?);
+        regular(&file.metadata()?)?;
+        // Not cut to nothing first: where there is no room, the old blocks are still the file's own.
+        let written = replace(&mut file, bytes);
+        if let Err(error) = written {
+            match before {
+                Some(before) => drop(replace(&mut file, &before)),
+                None => drop(self.remove(path)),
+            }
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Removes the file or symbolic link at `path`.
+    pub fn remove(&self, path: &Path) -> Result<(), ReadError> {
+        let name = path.file_name().ok_or(ReadError::WrongKind(FileKind::Directory))?;
+        let parent = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("/"));
+        let parent = self.resolve(parent, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
+        Ok(unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
     /// Opens a path without opening what it leads to.
     fn look_at(&self, path: &Path, flags: OFlag) -> Result<File, ReadError> {
         self.resolve(path, OFlag::O_PATH | flags).map(File::from)
     }
 
     fn resolve(&self, path: &Path, flags: OFlag) -> Result<OwnedFd, ReadError> {
+        self.open_with(path, flags, Mode::empty())
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlag, mode: Mode) -> Result<OwnedFd, ReadError> {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
-            .mode(Mode::empty())
+            .mode(mode)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         // EAGAIN: something was renamed while `..` was resolved. openat2(2) says to try again.
         let mut attempts = 0;
@@ -198,6 +236,14 @@ impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+/// Makes these bytes all that is in a file, also on the disk.
+fn replace(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
 }
 
 fn regular(metadata: &Metadata) -> Result<(), ReadError> {
@@ -283,6 +329,29 @@ mod tests {
             machine.read(Path::new("/proc/self/status"), 10),
             Err(ReadError::TooLarge { limit: 10 })
         ));
+    }
+
+    #[test]
+    fn a_file_is_written_in_place_and_a_new_one_is_made() {
+        use std::os::unix::fs::PermissionsExt;
+        let (directory, root) = root();
+        let path = directory.path().join("etc/hosts");
+        std::fs::write(&path, "a longer text than the next").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        symlink("/etc/hosts", directory.path().join("etc/link")).unwrap();
+        root.write(Path::new("/etc/link"), b"short", 0o600, 100).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"short");
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!((metadata.ino(), metadata.mode() & 0o777), (inode, 0o640));
+        root.write(Path::new("/etc/new"), b"new", 0o600, 100).unwrap();
+        assert_eq!(read(&root, "/etc/new").unwrap().mode, 0o600);
+        assert!(matches!(root.write(Path::new("/none/new"), b"", 0o600, 100), Err(ReadError::NotFound)));
+        assert!(matches!(root.write(Path::new("/etc"), b"", 0o600, 100), Err(ReadError::WrongKind(_))));
+        root.remove(Path::new("/etc/link")).unwrap();
+        assert!(path.exists() && !directory.path().join("etc/link").exists());
+        assert!(matches!(root.remove(Path::new("/etc/link")), Err(ReadError::NotFound)));
+        assert!(root.remove(Path::new("/etc")).is_err());
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::{
 
 use nix::sched::CloneFlags;
 
+use crate::NetNs;
+
 /// A kind of namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NamespaceKind {
@@ -83,6 +85,11 @@ impl Namespace {
         Ok(Self { kind, file: File::open(path)? })
     }
 
+    /// A network namespace that is open already.
+    pub fn of_network(netns: &NetNs) -> io::Result<Self> {
+        Ok(Self { kind: NamespaceKind::Net, file: netns.as_fd().try_clone_to_owned()?.into() })
+    }
+
     /// Its number. Two files with one number are one namespace.
     pub fn inode(&self) -> io::Result<u64> {
         self.file.metadata().map(|it| it.ino())
@@ -125,6 +132,12 @@ impl NamespaceSet {
             }
         }
         Ok(Self(namespaces))
+    }
+
+    /// These and one more, which is entered last.
+    pub fn and(mut self, namespace: Namespace) -> Self {
+        self.0.push(namespace);
+        self
     }
 
     /// Enters all of them. What was entered before one fails stays entered.

@@ -281,6 +281,56 @@ pub fn end_all_others() -> io::Result<()> {
     }
 }
 
+/// Has the kernel make this process the parent of whatever its children leave behind, so that
+/// [`end_descendants`] meets all of it.
+pub fn adopt_orphans() -> io::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true).map_err(io::Error::from)
+}
+
+/// Ends all processes that this one started, and what these started, and waits until they are gone or until `deadline`
+/// (`ETIMEDOUT`): one that waits in the kernel for a device does not end before that.
+///
+/// What was left behind by its parent counts too after [`adopt_orphans`]. Others of this process that wait for a child
+/// meanwhile may be told that there is none. `proc` shows the processes as this one counts.
+pub fn end_descendants(proc: &Path, deadline: Instant) -> io::Result<()> {
+    loop {
+        for pid in descendants(proc)? {
+            // ESRCH: it has ended meanwhile.
+            let _ = kill(pid);
+        }
+        match reap(false) {
+            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(Some(_)) => {}
+            Ok(None) if Instant::now() >= deadline => return Err(Errno::ETIMEDOUT.into()),
+            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+}
+
+/// The processes that this one started, and those that these started.
+fn descendants(proc: &Path) -> io::Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir(proc)? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|it| it.parse::<u32>().ok()) else { continue };
+        // `PID (NAME) STATE PARENT …`, and a name may hold anything.
+        let Ok(stat) = std::fs::read(proc.join(format!("{pid}/stat"))) else { continue };
+        let text = String::from_utf8_lossy(&stat);
+        let behind = text.rsplit(')').next().unwrap_or_default();
+        let parent = behind.split_ascii_whitespace().nth(1).and_then(|it| it.parse::<u32>().ok());
+        parents.extend(parent.map(|parent| (pid, parent)));
+    }
+    let mut found = vec![own_number(proc)?];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        found.extend(parents.iter().filter(|it| it.1 == parent).map(|it| it.0));
+        at += 1;
+    }
+    found.remove(0);
+    Ok(found)
+}
+
 /// Waits until the number of the process `pid`, which has ended, is free again, or until `deadline`.
 ///
 /// It is free when the process's parent has taken note; where that is the machine's first process, as soon as it cares.

@@ -4,16 +4,16 @@ use std::{
     env,
     fmt::Write as _,
     fs,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::AsFd,
         unix::{
             fs::PermissionsExt,
             process::{CommandExt, ExitStatusExt},
         },
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -29,7 +29,7 @@ use nix::{
     unistd::{Pid, chroot, fchdir},
 };
 
-use crate::Root;
+use crate::{Root, process::die_with_parent};
 
 /// Where system programs lie, whatever the caller's `PATH` says.
 const DIRECTORIES: [&str; 6] =
@@ -130,27 +130,23 @@ impl Program<'_> {
     /// Runs the program in the calling thread's network namespace and returns what it printed.
     ///
     /// It gets no input and no environment but `PATH` and `LC_ALL=C`. It runs in a process group of its own,
-    /// and no process of that group is left when this returns.
+    /// and no process of that group is left when this returns. With the calling thread it ends too.
     pub fn run(&self, limits: &ProgramLimits) -> Result<Vec<u8>, ProgramError> {
         let program = || self.name.to_owned();
         let path = self.find().ok_or_else(|| ProgramError::Missing { program: program() })?;
         let deadline = Instant::now() + limits.timeout;
         let started = self.command(&path).and_then(|mut it| it.spawn());
         let child = started.map_err(|source| ProgramError::NotStarted { program: program(), source })?;
-        let mut running = Running { child, is_over: false };
+        let mut running = Running::new(child);
         let mut output = Output { limit: limits.bytes, ..Output::default() };
-        let read = output.read(&mut running.child, deadline).and_then(|()| running.end(deadline));
+        let read = output.read(&mut running.child, &[], deadline).and_then(|()| running.end(deadline));
         match read {
             Ok(status) if status.success() => Ok(output.standard),
             Ok(status) => {
                 let complaint = String::from_utf8_lossy(&output.error).into_owned();
                 Err(ProgramError::Failed { program: program(), status, complaint })
             }
-            Err(Trouble::TimedOut) => {
-                Err(ProgramError::TimedOut { program: program(), timeout: limits.timeout })
-            }
-            Err(Trouble::TooLarge) => Err(ProgramError::TooLarge { program: program(), limit: limits.bytes }),
-            Err(Trouble::Io(source)) => Err(ProgramError::Output { program: program(), source }),
+            Err(trouble) => Err(trouble.of(self.name, limits)),
         }
     }
 
@@ -177,22 +173,23 @@ impl Program<'_> {
         let mut command = Command::new(path);
         command.args(self.arguments).env_clear().env("PATH", search_path()).env("LC_ALL", "C");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        if let Some(root) = self.root {
-            let root = root.as_fd().try_clone_to_owned()?;
-            let enter = move || {
-                fchdir(&root)?;
+        let root = self.root.map(|it| it.as_fd().try_clone_to_owned()).transpose()?;
+        let enter = move || {
+            die_with_parent()?;
+            if let Some(root) = &root {
+                fchdir(root)?;
                 chroot(".")?;
-                Ok(())
-            };
-            // SAFETY: `enter` runs between fork and exec. It makes two system calls and allocates nothing: the
-            // path is short enough for nix's stack buffer, and errors are plain numbers.
-            unsafe { command.pre_exec(enter) };
-        }
+            }
+            Ok(())
+        };
+        // SAFETY: `enter` runs between fork and exec. It makes system calls and allocates nothing: the path is
+        // short enough for nix's stack buffer, and errors are plain numbers.
+        unsafe { command.pre_exec(enter) };
         Ok(command)
     }
 }
 
-fn search_path() -> String {
+pub(crate) fn search_path() -> String {
     let mut path = String::new();
     for directory in DIRECTORIES {
         let separator = if path.is_empty() { "" } else { ":" };
@@ -201,10 +198,22 @@ fn search_path() -> String {
     path
 }
 
-enum Trouble {
+pub(crate) enum Trouble {
     TimedOut,
     TooLarge,
     Io(io::Error),
+}
+
+impl Trouble {
+    /// The trouble as the error of a program.
+    pub(crate) fn of(self, program: &str, limits: &ProgramLimits) -> ProgramError {
+        let program = program.to_owned();
+        match self {
+            Self::TimedOut => ProgramError::TimedOut { program, timeout: limits.timeout },
+            Self::TooLarge => ProgramError::TooLarge { program, limit: limits.bytes },
+            Self::Io(source) => ProgramError::Output { program, source },
+        }
+    }
 }
 
 impl From<io::Error> for Trouble {
@@ -221,20 +230,33 @@ impl From<Errno> for Trouble {
 
 /// What a program prints, while it prints it.
 #[derive(Default)]
-struct Output {
-    limit: usize,
-    standard: Vec<u8>,
-    error: Vec<u8>,
+pub(crate) struct Output {
+    pub(crate) limit: usize,
+    pub(crate) standard: Vec<u8>,
+    pub(crate) error: Vec<u8>,
 }
 
 impl Output {
-    /// Reads both outputs to their ends.
-    fn read(&mut self, child: &mut Child, deadline: Instant) -> Result<(), Trouble> {
+    /// Writes the program's input, where it has one, and reads both outputs to their ends.
+    pub(crate) fn read(
+        &mut self,
+        child: &mut Child,
+        mut input: &[u8],
+        deadline: Instant,
+    ) -> Result<(), Trouble> {
         let (mut standard, mut error) = (child.stdout.take(), child.stderr.take());
+        let mut feed = child.stdin.take();
         let mut buffer = vec![0; 64 * 1024];
         while standard.is_some() || error.is_some() {
-            let open = [standard.as_ref().map(AsFd::as_fd), error.as_ref().map(AsFd::as_fd)];
-            wait_for(&open.into_iter().flatten().collect::<Vec<_>>(), deadline)?;
+            // What has been given whole is closed, so that the program sees its end.
+            feed = feed.filter(|_| !input.is_empty());
+            let open = [
+                standard.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)),
+                error.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLIN)),
+                feed.as_ref().map(|it| PollFd::new(it.as_fd(), PollFlags::POLLOUT)),
+            ];
+            wait_for(&mut open.into_iter().flatten().collect::<Vec<_>>(), deadline)?;
+            write_some(&mut feed, &mut input)?;
             if let Some(read) = read_some(&mut standard, &mut buffer)? {
                 if self.standard.len() + read.len() > self.limit {
                     return Err(Trouble::TooLarge);
@@ -250,21 +272,33 @@ impl Output {
     }
 }
 
-/// Waits until one of the files can be read.
-fn wait_for(files: &[BorrowedFd<'_>], deadline: Instant) -> Result<(), Trouble> {
+/// Waits until one of the files is ready.
+fn wait_for(files: &mut [PollFd<'_>], deadline: Instant) -> Result<(), Trouble> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(Trouble::TimedOut);
         }
         let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
-        let mut events: Vec<_> = files.iter().map(|it| PollFd::new(*it, PollFlags::POLLIN)).collect();
-        match poll(&mut events, timeout) {
+        match poll(files, timeout) {
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Writes what can be written now. Whoever has closed the other end wants no more.
+fn write_some(feed: &mut Option<ChildStdin>, input: &mut &[u8]) -> io::Result<()> {
+    let Some(open) = feed else { return Ok(()) };
+    fcntl(&*open, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    match open.write(input) {
+        Ok(n) => *input = &input[n..],
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => *input = &[],
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Reads what is there now. A file that has ended becomes none.
@@ -285,14 +319,19 @@ fn read_some<'a, R: Read + AsFd>(file: &mut Option<R>, buffer: &'a mut [u8]) -> 
 }
 
 /// A started program. Dropping it ends it.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     is_over: bool,
 }
 
 impl Running {
+    /// Begins to look after a program, which leads a process group of its own.
+    pub(crate) fn new(child: Child) -> Self {
+        Self { child, is_over: false }
+    }
+
     /// Waits for its end.
-    fn end(&mut self, deadline: Instant) -> Result<ExitStatus, Trouble> {
+    pub(crate) fn end(&mut self, deadline: Instant) -> Result<ExitStatus, Trouble> {
         let mut pause = Duration::from_micros(200);
         // The process is looked at and not yet reaped, so that its number still names its group.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
