@@ -22,7 +22,7 @@ path() {
 }
 
 measure() {
-    local pods tools echoes service dns pod node address
+    local tools echoes service dns pod node name on address
     n_paths=0 n_passed=0
     local line='{range .items[*]}{.metadata.name}{" "}{.spec.nodeName}{" "}{.status.podIP}{"\n"}{end}'
     tools=$(kc get pods -l app=tool -o jsonpath="$line")

@@ -32,7 +32,7 @@ join_group up
 exec 9<&-
 
 log=$STATE/log
-trap 'status=$?; [ $status = 0 ] || echo "error: the cluster did not start; logs are in $log; cargo xtask cluster down" >&2' EXIT
+trap '[ $? = 0 ] || echo "error: the cluster did not start; logs are in $log; cargo xtask cluster down" >&2' EXIT
 begun=$(date +%s%N)
 step() {
     local took=$((($(date +%s%N) - begun) / 100000000))
