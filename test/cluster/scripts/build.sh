@@ -11,7 +11,12 @@ need_root
 mkdir -p "$CACHE/programs"
 exec 9>"$CACHE/lock"
 flock --nonblock 9 || { echo "another build runs; waiting for it" >&2 && flock 9; }
-rm -rf "$CACHE"/new.*
+rm -rf "$CACHE"/new.* /run/hopwise-template.*
+
+# Runs a part, which ends with this.
+part() {
+    setpriv --pdeathsig KILL "$HERE/scripts/$1.sh" "${@:2}"
+}
 
 begun=$(date +%s)
 step() {
@@ -23,7 +28,7 @@ for it in $PROGRAMS; do
     [ ! -d "$result" ] || continue
     step "building $(basename "$result")"
     new=$(mktemp -d "$CACHE/new.XXXXXX")
-    "$HERE/scripts/programs.sh" "$it" "$new"
+    part programs "$it" "$new"
     chmod 755 "$new"
     mv "$new" "$result"
 done
@@ -39,11 +44,11 @@ if [ ! -d "$kit" ]; then
         ln -s kubernetes "$new/bin/$it"
     done
     step "fetching the packages of nodes"
-    "$HERE/scripts/packages.sh" "$new"
+    part packages "$new"
     step "making images"
-    "$HERE/scripts/images.sh" "$new"
+    part images "$new"
     step "unpacking images"
-    "$HERE/scripts/template.sh" "$new"
+    part template "$new"
     chmod 755 "$new"
     mv "$new" "$kit"
 fi

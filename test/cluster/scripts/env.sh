@@ -24,6 +24,9 @@ PODS=10.244.0.0/16
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin
 export PATH
 
+# What is made is read by others: nodes' users, the owner of the clone.
+umask 022
+
 fail() {
     printf 'error: %s\n' "$*" >&2
     exit 1
@@ -62,7 +65,7 @@ join_group() {
 
 # The processes in hopwise/$1, or of the whole cluster.
 processes() {
-    find "$GROUPS_ROOT/pids/hopwise${1:+/$1}" -name cgroup.procs -exec cat {} + 2>/dev/null
+    find "$GROUPS_ROOT/pids/hopwise${1:+/$1}" -name cgroup.procs -exec cat {} + 2>/dev/null || true
 }
 
 # Ends all processes in hopwise/$1 and waits until the kernel has forgotten them.
@@ -72,7 +75,7 @@ end_processes() {
         left=$(processes "${1:-}")
         [ -n "$left" ] || return 0
         # shellcheck disable=SC2086 # One word a process.
-        kill -KILL $left 2>/dev/null
+        kill -KILL $left 2>/dev/null || true
         sleep 0.05
     done
     echo "error: still there, in $GROUPS_ROOT/pids/hopwise: $(echo "$left" | tr '\n' ' ')" >&2
@@ -82,9 +85,8 @@ end_processes() {
 remove_groups() {
     local it
     for it in $(hierarchies); do
-        find "$GROUPS_ROOT/$it/hopwise${1:+/$1}" -depth -type d -exec rmdir {} + 2>/dev/null
+        find "$GROUPS_ROOT/$it/hopwise${1:+/$1}" -depth -type d -exec rmdir {} + 2>/dev/null || true
     done
-    return 0
 }
 
 # --- nodes ---
@@ -98,26 +100,25 @@ node_pid() {
     tr -d ' ' <"/proc/$parent/task/$parent/children"
 }
 
-# Runs a command in all namespaces and control groups of a node.
-in_node() {
-    local node=$1 pid
+# Becomes a command in all namespaces and control groups of a node.
+enter_node() {
+    local node=$1 pid it
     shift
     if ! pid=$(node_pid "$node") || [ -z "$pid" ]; then
-        echo "error: $node does not run; see cargo xtask cluster status" >&2
-        return 1
+        fail "$node does not run; see cargo xtask cluster status"
     fi
-    (
-        for it in $(hierarchies); do
-            echo "$BASHPID" 2>/dev/null >"$GROUPS_ROOT/$it/hopwise/$node/cgroup.procs" || true
-        done
-        exec nsenter -t "$pid" -m -u -i -n -p -C -- env -i \
-            PATH=/opt/hopwise/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-            HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" KUBECONFIG=/etc/kubernetes/admin.conf "$@"
-    )
+    for it in $(hierarchies); do
+        # One that a controller has taken away from the node is no reason not to look.
+        echo "$BASHPID" 2>/dev/null >"$GROUPS_ROOT/$it/hopwise/$node/cgroup.procs" || true
+    done
+    exec nsenter -t "$pid" -m -u -i -n -p -C -- env -i \
+        PATH=/opt/hopwise/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        HOME=/root LANG=C.UTF-8 TERM="${TERM:-dumb}" KUBECONFIG=/etc/kubernetes/admin.conf "$@"
 }
 
-in_fabric() {
-    nsenter --net=/run/netns/$FABRIC -- "$@"
+# Runs one, and comes back.
+in_node() {
+    (enter_node "$@")
 }
 
 # kubectl as a user of the machine.

@@ -8,9 +8,9 @@ place=$1
 shift
 if [ "$place" = fab ]; then
     [ -e "/run/netns/$FABRIC" ] || fail "there is no underlay; cargo xtask cluster up starts a cluster"
-    in_fabric "$@"
+    exec nsenter --net="/run/netns/$FABRIC" -- "$@"
 elif is_node "$place"; then
-    in_node "$place" "$@"
+    enter_node "$place" "$@"
 else
     fail "expected a node ($NODES) or fab, found $place"
 fi

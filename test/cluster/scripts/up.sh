@@ -22,10 +22,11 @@ fi
 "$HERE/scripts/down.sh" --any
 mkdir -p "$MACHINE" "$STATE/nodes" "$STATE/log"
 echo "$STATE" >"$MACHINE/owner"
-# kubelet sets these, and they are the machine's.
+# kubelet sets these, and systemd the last two; they are the machine's.
 for it in vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys \
-    kernel.keys.root_maxbytes; do
-    echo "$it = $(sysctl -n "$it")"
+    kernel.keys.root_maxbytes fs.file-max fs.nr_open; do
+    value=$(sysctl -n "$it" 2>/dev/null) || continue
+    echo "$it = $value"
 done >"$MACHINE/sysctl.new"
 mv "$MACHINE/sysctl.new" "$MACHINE/sysctl.conf"
 join_group up
@@ -65,6 +66,7 @@ for node in $NODES; do
     cat >>"$STATE/ssh/config" <<CONFIG
 Host $node
     HostName 127.0.0.1
+    HostKeyAlias $node
     Port $(port "$node")
 CONFIG
 done
@@ -76,7 +78,6 @@ Host *
     IdentityAgent none
     UserKnownHostsFile $STATE/ssh/known_hosts
     GlobalKnownHostsFile /dev/null
-    HostKeyAlias %n
     StrictHostKeyChecking yes
     LogLevel ERROR
 CONFIG
