@@ -4,6 +4,7 @@
 //! user of Hopwise needs.
 
 pub mod bases;
+pub mod cluster;
 mod layers;
 pub mod manual;
 pub mod new_cause;

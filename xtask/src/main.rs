@@ -16,7 +16,8 @@ cargo xtask COMMAND
                          write a new cause's two files, and the lines that register it
   bases                  capture the healthy base clusters of the cases anew
   test kernel|lab [WORD...]
-                         run the tests that need namespaces; words go to the test program";
+                         run the tests that need namespaces; words go to the test program
+  cluster COMMAND        a real cluster in namespaces of this machine; `cluster` alone lists the commands";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +48,7 @@ fn run(words: &[String]) -> Result<()> {
         }
         ["bases"] => print_all(&xtask::bases::capture(&root)?),
         ["test", tier @ ("kernel" | "lab"), rest @ ..] => xtask::tiers::run(&root, tier, rest)?,
+        ["cluster", rest @ ..] => xtask::cluster::run(&root, rest)?,
         _ => bail!("{USAGE}"),
     }
     Ok(())

@@ -25,7 +25,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 ];
 
 /// Where sources lie.
-const DIRECTORIES: [&str; 2] = ["crates", "xtask"];
+const DIRECTORIES: [&str; 3] = ["crates", "test", "xtask"];
 
 /// What is wrong with sources and pages.
 pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {

@@ -1,0 +1,3 @@
+module hopwise.test/tool
+
+go 1.24
