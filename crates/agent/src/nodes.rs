@@ -81,6 +81,9 @@ pub enum Step {
 /// What is told while nodes are read: from several threads.
 pub type Progress<'a> = &'a (dyn Fn(&NodeName, Step) + Sync);
 
+/// What was seen of a probe.
+type Seen = Result<Vec<Observation>, NodeError>;
+
 /// The nodes of a cluster, and a way to them. Dropping this ends all agents.
 pub struct Nodes {
     via: Box<dyn NodesVia>,
@@ -179,8 +182,8 @@ impl Nodes {
     }
 
     /// Sends packets and says what was seen of them, in the order of the probes.
-    pub fn observe(&self, probes: &[Probe]) -> Vec<Result<Vec<Observation>, NodeError>> {
-        let mut results: Vec<Option<Result<Vec<Observation>, NodeError>>> = Vec::new();
+    pub fn observe(&self, probes: &[Probe]) -> Vec<Seen> {
+        let mut results: Vec<Option<Seen>> = Vec::new();
         results.resize_with(probes.len(), || None);
         let mut questions: BTreeMap<&NodeName, Vec<(usize, &Question)>> = BTreeMap::new();
         let mut work = Vec::new();
@@ -272,7 +275,7 @@ impl Nodes {
         Ok(session)
     }
 
-    fn do_work(&self, work: &Work<'_>) -> Vec<(usize, Result<Vec<Observation>, NodeError>)> {
+    fn do_work(&self, work: &Work<'_>) -> Vec<(usize, Seen)> {
         match work {
             Work::Cross(at, crossings) => {
                 vec![(*at, crossings.iter().map(|it| self.cross(it)).collect())]

@@ -301,9 +301,10 @@ impl Shared {
     /// Hands replies to whoever waits for them, until there are no more.
     fn hear(&self, input: &mut impl std::io::Read) -> Result<(), StreamError> {
         while let Some(Told { id, reply }) = read(input, &FROM_A_NODE)? {
-            let sender = match reply.is_last() {
-                true => lock(&self.waiting).remove(&id),
-                false => lock(&self.waiting).get(&id).cloned(),
+            let sender = if reply.is_last() {
+                lock(&self.waiting).remove(&id)
+            } else {
+                lock(&self.waiting).get(&id).cloned()
             };
             if let Some(sender) = sender {
                 // Who gave up hears no more.
@@ -342,4 +343,149 @@ fn unexpected(reply: Reply) -> SessionError {
 /// An error and what caused it.
 fn in_a_line(error: &dyn std::error::Error) -> String {
     Refusal::of(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use hopwise_snapshot::{Observed, Pod, PodName, Reason};
+
+    use super::*;
+    use crate::{Deadlines, Host, serve};
+
+    /// Half of a socket, which ends the other side's input with itself.
+    struct Writes(UnixStream);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.0.flush()
+        }
+    }
+
+    impl Drop for Writes {
+        fn drop(&mut self) {
+            let _ = self.0.shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    fn line(here: UnixStream) -> Line {
+        Line::new(Box::new(here.try_clone().unwrap()), Box::new(Writes(here)))
+    }
+
+    /// A session with a node that does this once it was greeted.
+    fn with(node: impl FnOnce(&mut UnixStream) + Send + 'static) -> Session {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        thread::spawn(move || {
+            greet(&mut there, Greeting::Node).unwrap();
+            let mut reads = BufReader::new(there.try_clone().unwrap());
+            be_greeted(&mut reads, Greeting::Client).unwrap();
+            node(&mut there);
+        });
+        Session::open(line(here)).unwrap()
+    }
+
+    fn tell(there: &mut UnixStream, id: u64, reply: Reply) {
+        write(there, &Told { id, reply }, &FROM_A_NODE).unwrap();
+    }
+
+    fn bounds() -> Bounds {
+        Bounds { namespace: Duration::from_secs(1), connections: 0 }
+    }
+
+    #[test]
+    fn a_node_of_another_version_is_told_so() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        there.write_all(b"hopwise-node 9\n").unwrap();
+        let Err(error) = Session::open(line(here)) else { panic!("it was taken") };
+        assert!(
+            error.to_string().starts_with("the connection ended: the other side speaks version 9"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_node_that_ends_or_talks_nonsense_is_an_error() {
+        let name = NodeName::from("w1");
+        let session = with(|_| ());
+        assert!(matches!(session.begin(&name, &[]), Err(SessionError::Ended(_))));
+        let session = with(|there| there.write_all(&[0, 0, 0, 3, 1, 2, 3]).unwrap());
+        assert!(
+            matches!(session.begin(&name, &[]), Err(SessionError::Ended(why)) if why.contains("damaged"))
+        );
+        let session = with(|there| {
+            tell(there, 1, Reply::Watching);
+            thread::sleep(Duration::from_secs(5));
+        });
+        assert_eq!(session.begin(&name, &[]), Err(SessionError::Unexpected("watching")));
+    }
+
+    #[test]
+    fn what_a_node_says_of_others_is_not_taken() {
+        let (name, own, other) =
+            (NodeName::from("w1"), PodName::new("default", "a"), PodName::new("default", "b"));
+        let pod = |node: &str| {
+            let (net, files) = (hopwise_snapshot::NetNs::default(), BTreeMap::new());
+            let processes = Observed::Absent;
+            Box::new(Observed::Known(Pod { node: node.into(), net, files, processes }))
+        };
+        let said = [
+            Reply::Pod(own.clone(), pod("w2")),
+            Reply::Pod(other.clone(), pod("w1")),
+            Reply::Pod(other, Box::new(Observed::NotCollected(Reason::TimedOut))),
+            Reply::Node(Box::new(Observed::Absent)),
+            Reply::Done,
+        ];
+        let session = with(move |there| said.into_iter().for_each(|it| tell(there, 1, it)));
+        let pods = [PodIdentity { name: own, uid: String::new() }];
+        let collected = session.collect(&name, &pods, bounds(), &|_, _| ()).unwrap();
+        assert!(collected.pods.is_empty());
+        assert_eq!(collected.nodes.into_keys().collect::<Vec<_>>(), [name]);
+    }
+
+    #[test]
+    fn replies_find_their_requests_in_any_order() {
+        let session = with(|there| {
+            let mut reads = BufReader::new(there.try_clone().unwrap());
+            let mut asked = || read::<Asked>(&mut reads, &FROM_A_CLIENT).unwrap().unwrap().id;
+            let (first, second) = (asked(), asked());
+            tell(there, 99, Reply::Done);
+            tell(there, second, Reply::Refused(Refusal::NotAllowed("the second".to_owned())));
+            tell(there, first, Reply::Refused(Refusal::NotAllowed("the first".to_owned())));
+        });
+        let (node, said) = (Place::node("w1"), |it: SessionError| it.to_string());
+        thread::scope(|scope| {
+            let first = scope.spawn(|| said(session.remove_file(node.clone(), "/a").unwrap_err()));
+            while session.next.load(Ordering::Relaxed) < 2 {
+                thread::yield_now();
+            }
+            thread::sleep(Duration::from_millis(50));
+            let second = scope.spawn(|| said(session.remove_file(node.clone(), "/b").unwrap_err()));
+            assert_eq!(
+                (first.join().unwrap().as_str(), second.join().unwrap().as_str()),
+                ("the first", "the second")
+            );
+        });
+    }
+
+    #[test]
+    fn an_agent_that_was_not_told_its_name_refuses_and_goes_on() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let reads = there.try_clone().unwrap();
+        let served = thread::spawn(move || serve(reads, there, Host::this(), Deadlines::default()));
+        let session = Session::open(line(here)).unwrap();
+        let error = session.collect(&"w1".into(), &[], bounds(), &|_, _| ()).unwrap_err();
+        assert_eq!(error.to_string(), "expected the node's name and pods first");
+        session.begin(&"w1".into(), &[]).unwrap();
+        let error = session.remove_file(Place::node("w2"), "/nonexistent/x").unwrap_err();
+        assert_eq!(error.to_string(), "there is no node/w2 on this node: it is w1");
+        let error = session.remove_file(Place::node("w1"), "/nonexistent/x").unwrap_err();
+        assert_eq!(error.to_string(), "/nonexistent/x of node/w1: not found");
+        drop(session);
+        assert!(matches!(served.join().unwrap(), Ok(crate::Ending::Input)));
+    }
 }

@@ -37,8 +37,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line of two streams. It ends when both are dropped; reading ends with an error, or with the stream, when the
-    /// agent has ended.
+    /// A line of two streams, which are used from two threads at a time. Dropping `writes` must end the agent's input, also
+    /// while `reads` is still being read; reading ends when the agent has ended.
     pub fn new(reads: Box<dyn Read + Send>, writes: Box<dyn Write + Send>) -> Self {
         Self { reads, writes, far: None }
     }

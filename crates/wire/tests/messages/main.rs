@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, io::Write, net::IpAddr, time::Duration};
 
 use flate2::{Compression, write::ZlibEncoder};
 use hopwise_snapshot::{
-    Answers, Crossing, Mac, Message, Node, NodeName, Observed, Packet, Place, Pod, PodName, Question, Reason,
+    Answers, Crossing, Mac, Message, NetNs, Node, NodeName, Observed, Packet, Place, Pod, PodName, Question,
+    Reason,
 };
 use hopwise_wire::{
     Arrived, Asked, Bounds, Departed, End, Errand, FROM_A_CLIENT, FROM_A_NODE, HEADER, PodIdentity, Refusal,
@@ -110,7 +111,7 @@ fn reply() -> impl Strategy<Value = Reply> {
     });
     let pod = (pod_name(), ".{0,20}").prop_map(|(name, node)| {
         let node = NodeName(node);
-        let (net, files, processes) = (Default::default(), BTreeMap::new(), Observed::Absent);
+        let (net, files, processes) = (NetNs::default(), BTreeMap::new(), Observed::Absent);
         Reply::Pod(name, Box::new(Observed::Known(Pod { node, net, files, processes })))
     });
     let answers = any::<(u32, u32, u32)>();
