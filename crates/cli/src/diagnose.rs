@@ -90,7 +90,7 @@ pub(crate) fn guide(report: &Report<'_>, source: &str, program: Program) -> Guid
     let can_be_done = |it: &Finding| {
         !it.repair.actions.is_empty() && it.repair.risk() < Risk::External && it.kind != Kind::Suspected
     };
-    if !source.is_empty() && report.findings().any(can_be_done) {
+    if report.findings().any(can_be_done) {
         next.push(format!("{program} repair {source}"));
     }
     if let Some(first) = report.findings().next() {

@@ -1,12 +1,14 @@
 //! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and says how to repair it.
 
 mod causes;
+mod cluster;
 mod collect;
 mod completion;
 mod demo;
 mod diagnose;
 mod diff;
 mod failure;
+mod image;
 mod lab;
 mod matrix;
 mod output;
@@ -53,6 +55,7 @@ enum Command {
     /// Make clusters in network namespaces, to try things on
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    Image(image::ImageCommand),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Explain(it) => it.run(program),
         Command::Causes(it) => it.run(),
         Command::Lab(it) => lab::run(it),
+        Command::Image(it) => it.run(),
         Command::Version(it) => it.run(),
         Command::Completion(it) => it.run(self::command(Program::Hopwise)),
     }

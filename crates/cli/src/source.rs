@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use hopwise_api::ApiError;
 use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
 use hopwise_diagnose::probes;
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
@@ -16,6 +17,7 @@ use hopwise_snapshot::{Cluster, NodeName, Observation, Observed, Place, Probe, S
 use hopwise_sys::NetNs;
 
 use crate::{
+    cluster::ClusterOptions,
     output::complain,
     progress::{Step, seconds},
 };
@@ -29,6 +31,8 @@ pub(crate) struct Source {
     /// Read a snapshot file; no cluster is needed
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterOptions,
 }
 
 /// The option that says which packets are sent.
@@ -61,14 +65,17 @@ const MOST_ROUNDS: usize = 4;
 /// Why a source could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceFailure {
-    /// No source was named.
-    #[error("no source: expected a lab as --lab NAME, or a snapshot as --snapshot FILE")]
-    NoSource,
+    /// A lab is needed, and none was named.
+    #[error("packets are sent and repairs are done in labs alone, yet: expected a lab as --lab NAME")]
+    NoLab,
     /// Packets were to be sent, and the source is no cluster.
     #[error(
         "a snapshot file is no cluster: nothing can be sent from it or done in it; expected a lab as --lab NAME"
     )]
     NotLive,
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ApiError),
     /// The lab.
     #[error("failed to read lab `{name}`")]
     Lab { name: String, source: LabError },
@@ -90,7 +97,8 @@ impl SourceFailure {
     /// What to do about it, where that is known.
     pub(crate) fn next(&self) -> Option<String> {
         let next = match self {
-            Self::NoSource => "`hopwise lab up demo` makes a lab to try; then add --lab demo",
+            Self::Cluster(error) => return error.next(),
+            Self::NoLab => "`hopwise lab up demo` makes a lab to try; then add --lab demo",
             Self::Lab { source: LabError::NoSuchLab { .. }, .. } => {
                 "`hopwise lab list` shows the labs that there are, `hopwise lab up NAME` makes one"
             }
@@ -123,6 +131,15 @@ pub(crate) struct Read {
 
 impl fmt::Display for Read {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_of_objects() {
+            let count = |it: Option<usize>| it.map_or_else(|| "no".to_owned(), |it| it.to_string());
+            let cluster = &self.snapshot.cluster;
+            let n_nodes = count(cluster.nodes.known().map(Vec::len));
+            let n_pods = count(cluster.pods.known().map(Vec::len));
+            let n_services = count(cluster.services.known().map(Vec::len));
+            let took = seconds(self.took);
+            return write!(f, "read the objects of {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}");
+        }
         let n_services = self.snapshot.cluster.services.known().map_or(0, Vec::len);
         let n_pods = self.snapshot.pods.values().filter(|it| matches!(it, Observed::Known(_))).count();
         let n_nodes = self.snapshot.nodes.values().filter(|it| matches!(it, Observed::Known(_))).count();
@@ -139,6 +156,12 @@ impl fmt::Display for Read {
 }
 
 impl Read {
+    /// Was the API server asked, and no node?
+    fn is_of_objects(&self) -> bool {
+        let is_known = self.snapshot.nodes.values().any(|it| matches!(it, Observed::Known(_)));
+        !is_known && self.snapshot.source.starts_with("kubeconfig/")
+    }
+
     /// Sends packets as long as some are worth sending.
     fn probe(&mut self) {
         for _ in 0..MOST_ROUNDS {
@@ -174,7 +197,7 @@ impl Read {
 impl Source {
     /// Was a source named?
     pub(crate) fn is_named(&self) -> bool {
-        self.lab.is_some() || self.snapshot.is_some()
+        self.lab.is_some() || self.snapshot.is_some() || self.cluster.is_named()
     }
 
     /// The lab, for what is done in one.
@@ -182,7 +205,7 @@ impl Source {
         match (&self.lab, &self.snapshot) {
             (Some(name), _) => Ok(name),
             (None, Some(_)) => Err(SourceFailure::NotLive),
-            (None, None) => Err(SourceFailure::NoSource),
+            (None, None) => Err(SourceFailure::NoLab),
         }
     }
 
@@ -191,7 +214,7 @@ impl Source {
         match (&self.lab, &self.snapshot) {
             (Some(name), _) => format!("--lab {name}"),
             (None, Some(path)) => format!("--snapshot {}", quoted(path)),
-            (None, None) => String::new(),
+            (None, None) => self.cluster.words(),
         }
     }
 
@@ -202,7 +225,7 @@ impl Source {
         let (snapshot, sites) = match (&self.lab, &self.snapshot) {
             (Some(name), _) => from_lab(name)?,
             (None, Some(path)) => (read_file(path)?, BTreeMap::new()),
-            (None, None) => return Err(SourceFailure::NoSource),
+            (None, None) => (self.cluster.read()?, BTreeMap::new()),
         };
         Ok(Read { snapshot, took: start.elapsed(), probed: None, sites })
     }

@@ -1,0 +1,188 @@
+//! A live cluster as the source of the state: its API server, and ways to its nodes.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+use hopwise_api::{Access, ApiError, ApiServer, Environment, Limits};
+use hopwise_snapshot::{Cluster, NodeName, Observed, Reason, Snapshot};
+
+use crate::progress::Step;
+
+/// The options that name a live cluster, as kubectl has them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Live cluster")]
+pub(crate) struct ClusterOptions {
+    /// The kubeconfig; without it those of $KUBECONFIG, or ~/.kube/config
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["lab", "snapshot"])]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; without it the current one
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["lab", "snapshot"])]
+    context: Option<String>,
+    /// The user to act as
+    #[arg(long = "as", value_name = "USER", conflicts_with_all = ["lab", "snapshot"])]
+    impersonate: Option<String>,
+    /// A group to act as a member of; may be given several times
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate")]
+    groups: Vec<String>,
+    /// How long one answer of the API server may take, as 10s or 2m; 0 is for ever
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["lab", "snapshot"])]
+    request_timeout: Option<Duration>,
+    /// How the nodes are reached: a short-lived pod on each, ssh, or not at all
+    #[arg(long, value_name = "WAY", default_value = "pod", conflicts_with_all = ["lab", "snapshot"])]
+    nodes_via: NodesVia,
+    /// The image of the pods on nodes; it must hold this version of Hopwise
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["lab", "snapshot"])]
+    node_image: Option<String>,
+    #[command(flatten)]
+    focus: Focus,
+}
+
+/// Which part of the cluster is asked about.
+#[derive(Debug, Args)]
+struct Focus {
+    /// Ask about what concerns one namespace
+    #[arg(short = 'n', long, value_name = "NS")]
+    namespace: Option<String>,
+}
+
+/// How the nodes of a live cluster are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NodesVia {
+    /// By a short-lived pod on each
+    Pod,
+    /// By the user's own ssh
+    Ssh,
+    /// Not at all: only the API server is asked
+    None,
+}
+
+impl NodesVia {
+    /// The word of the option.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Ssh => "ssh",
+            Self::None => "none",
+        }
+    }
+}
+
+impl ClusterOptions {
+    /// Was a cluster named?
+    pub(crate) fn is_named(&self) -> bool {
+        self.kubeconfig.is_some() || self.context.is_some()
+    }
+
+    /// The words that name the same cluster, and the same way to it, on another command line.
+    pub(crate) fn words(&self) -> String {
+        let mut words: Vec<String> = Vec::new();
+        let mut add = |option: &str, value: Option<String>| {
+            if let Some(value) = value {
+                let value = shlex::try_quote(&value).map_or_else(|_| value.clone(), std::borrow::Cow::into_owned);
+                words.push(format!("{option} {value}"));
+            }
+        };
+        add("--kubeconfig", self.kubeconfig.as_ref().map(|it| it.display().to_string()));
+        add("--context", self.context.clone());
+        add("-n", self.focus.namespace.clone());
+        add("--as", self.impersonate.clone());
+        self.groups.iter().for_each(|it| add("--as-group", Some(it.clone())));
+        add("--request-timeout", self.request_timeout.map(|it| format!("{}ms", it.as_millis())));
+        add("--nodes-via", (self.nodes_via != NodesVia::Pod).then(|| self.nodes_via.word().to_owned()));
+        add("--node-image", self.node_image.clone());
+        words.join(" ")
+    }
+
+    /// Reads the cluster: its objects, and the state of its nodes as far as they are reached.
+    pub(crate) fn read(&self) -> Result<Snapshot, ApiError> {
+        let step = Step::new("connecting to the API server");
+        let server = ApiServer::connect(&Access {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            namespace: self.focus.namespace.clone(),
+            impersonate: self.impersonate.clone(),
+            groups: self.groups.clone(),
+            timeout: self.request_timeout,
+            environment: Environment::of_process(),
+        })?;
+        let progress = |it: hopwise_api::Progress| {
+            step.says(format!("read {} of {}: {}", it.n_done, it.n_all, it.what));
+        };
+        let mut snapshot = Snapshot::new(jiff::Timestamp::now(), server.source());
+        snapshot.cluster = server.read(&Limits::default(), &progress)?;
+        self.nodes(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    /// Adds the state of the nodes, and of the pods on them.
+    ///
+    /// The one place where ways to nodes part: each gives the same facts, and what it does not reach is not collected.
+    fn nodes(&self, snapshot: &mut Snapshot) {
+        let reason = match self.nodes_via {
+            NodesVia::None => Reason::NotAsked("--nodes-via none".to_owned()),
+            way @ (NodesVia::Pod | NodesVia::Ssh) => Reason::NotAsked(format!(
+                "--nodes-via {}, which this version does not have",
+                way.word()
+            )),
+        };
+        unreached(snapshot, &reason);
+    }
+}
+
+/// Writes down that no node was reached, and so no pod on one.
+fn unreached(snapshot: &mut Snapshot, reason: &Reason) {
+    let Cluster { nodes, pods, .. } = &snapshot.cluster;
+    for node in nodes.known().into_iter().flatten() {
+        snapshot.nodes.insert(node.name(), Observed::NotCollected(reason.clone()));
+    }
+    for pod in pods.known().into_iter().flatten() {
+        // A node may be named by its pods where nodes may not be listed.
+        if let Some(node) = &pod.spec.node_name {
+            let node = snapshot.nodes.entry(NodeName(node.clone()));
+            node.or_insert_with(|| Observed::NotCollected(reason.clone()));
+        }
+        if pod.is_running() && !pod.spec.host_network {
+            snapshot.pods.insert(pod.name(), Observed::NotCollected(reason.clone()));
+        }
+    }
+}
+
+/// A duration as kubectl takes it: `1m30s`, `500ms`, or seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a duration as 10s, 1m30s or 500ms, found `{text}`");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(u64::from(seconds)));
+    }
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let digits = rest.find(|it: char| !it.is_ascii_digit()).filter(|it| *it > 0).ok_or_else(wrong)?;
+        let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
+        let unit = rest[digits..].find(|it: char| it.is_ascii_digit()).map_or(rest.len(), |it| digits + it);
+        let one = match &rest[digits..unit] {
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            _ => return Err(wrong()),
+        };
+        total = one.checked_mul(number).and_then(|it| it.checked_add(total)).ok_or_else(wrong)?;
+        rest = &rest[unit..];
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_kubectl() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for wrong in ["", "s", "1", "5d", "1m30", "-1s", "1s s", "99999999999s"] {
+            assert!(duration(wrong).is_err() != (wrong == "1"), "{wrong}");
+        }
+    }
+}
