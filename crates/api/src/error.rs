@@ -66,7 +66,9 @@ pub enum ApiError {
         hint: Option<String>,
     },
     /// The client's certificate is not valid any more.
-    #[error("the client certificate of user `{user}` was valid until {until}: the API server at {server} refuses it")]
+    #[error(
+        "the client certificate of user `{user}` was valid until {until}: the API server at {server} refuses it"
+    )]
     Expired {
         /// The user of the kubeconfig.
         user: String,

@@ -14,7 +14,10 @@ use kube::{
     config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use crate::error::{ApiError, Said};
+use crate::{
+    error::{ApiError, Said},
+    proxy::Proxies,
+};
 
 /// What the program's environment says about kubeconfigs.
 #[derive(Clone, Debug, Default)]
@@ -23,12 +26,18 @@ pub struct Environment {
     pub kubeconfig: Option<OsString>,
     /// The user's home.
     pub home: Option<PathBuf>,
+    /// What it says about proxies.
+    pub proxies: Proxies,
 }
 
 impl Environment {
     /// The environment of this process.
     pub fn of_process() -> Self {
-        Self { kubeconfig: std::env::var_os("KUBECONFIG"), home: std::env::home_dir() }
+        Self {
+            kubeconfig: std::env::var_os("KUBECONFIG"),
+            home: std::env::home_dir(),
+            proxies: Proxies::of_process(),
+        }
     }
 }
 
@@ -77,7 +86,23 @@ pub(crate) async fn target(
     if there.is_empty() {
         return Err(nowhere(&files));
     }
-    of_context(merged, wanted, name).await
+    let own_proxy = own_proxy(&merged, &wanted);
+    let mut target = of_context(merged, wanted, name.clone()).await?;
+    // The library takes $HTTPS_PROXY for every server, also for those that $NO_PROXY spares.
+    let proxy = own_proxy.or_else(|| environment.proxies.proxy_for(&target.config.cluster_url));
+    let wrong = |it: http::uri::InvalidUri| ApiError::Kubeconfig {
+        file: name,
+        source: Said(format!("its proxy: {it}")),
+    };
+    target.config.proxy_url = proxy.map(|it| it.parse()).transpose().map_err(wrong)?;
+    Ok(target)
+}
+
+/// The proxy that a kubeconfig names for the cluster of a context.
+fn own_proxy(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
+    let context = kubeconfig.contexts.iter().find(|it| it.name == context)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|it| it.name == context.cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.clone().filter(|it| !it.is_empty())
 }
 
 /// The files to read, and whether they were named one by one, so that they must be there.
@@ -160,11 +185,9 @@ fn said(error: &KubeconfigError) -> String {
         KubeconfigError::ReadConfig(source, _) => source.to_string(),
         // The library shows the lines around the fault, which may hold a token.
         KubeconfigError::Parse(source) => match source.location() {
-            Some(at) => format!(
-                "line {}, column {}: it is not the YAML of a kubeconfig",
-                at.line(),
-                at.column()
-            ),
+            Some(at) => {
+                format!("line {}, column {}: it is not the YAML of a kubeconfig", at.line(), at.column())
+            }
             None => "it is not the YAML of a kubeconfig".to_owned(),
         },
         other => Said::by(other).0,

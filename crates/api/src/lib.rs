@@ -15,6 +15,8 @@ mod kubeconfig;
 mod limits;
 mod list;
 mod logs;
+mod node_pod;
+mod proxy;
 mod read;
 mod request;
 mod server;
@@ -22,6 +24,8 @@ mod server;
 pub use error::{ApiError, Said};
 pub use kubeconfig::Environment;
 pub use limits::Limits;
+pub use node_pod::{NodeLine, NodePodError, NodePodOptions, NodePods};
+pub use proxy::Proxies;
 pub use server::{Access, ApiServer};
 
 /// How far reading is.

@@ -177,11 +177,11 @@ mod tests {
         assert_eq!(NODES.right(&Where::Everywhere), "list nodes");
         assert_eq!(PODS.right(&Where::Everywhere), "list pods in all namespaces");
         let shop = Where::Namespace("shop".to_owned());
+        assert_eq!(ENDPOINT_SLICES.right(&shop), "list endpointslices.discovery.k8s.io in namespace shop");
         assert_eq!(
-            ENDPOINT_SLICES.right(&shop),
-            "list endpointslices.discovery.k8s.io in namespace shop"
+            NETWORK_POLICIES.path(&shop).unwrap(),
+            "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies"
         );
-        assert_eq!(NETWORK_POLICIES.path(&shop).unwrap(), "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies");
         assert!(PODS.path(&Where::Namespace("../..".to_owned())).is_err());
     }
 }

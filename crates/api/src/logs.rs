@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use hopwise_collect::redact;
-use hopwise_snapshot::{
-    ContainerLog, ContainerStatus, LogLine, Observed, PodName, PodObject, Reason,
-};
+use hopwise_snapshot::{ContainerLog, ContainerStatus, LogLine, Observed, PodName, PodObject, Reason};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -64,7 +62,14 @@ fn asked(pods: &[PodObject]) -> Vec<Asked> {
             }
         }
     }
-    all.sort_by(|a, b| (a.is_well, &a.pod, &a.container, a.is_previous).cmp(&(b.is_well, &b.pod, &b.container, b.is_previous)));
+    all.sort_by(|a, b| {
+        (a.is_well, &a.pod, &a.container, a.is_previous).cmp(&(
+            b.is_well,
+            &b.pod,
+            &b.container,
+            b.is_previous,
+        ))
+    });
     all
 }
 
@@ -74,7 +79,11 @@ fn is_well(status: &ContainerStatus, is_init: bool) -> bool {
 }
 
 /// Reads the last lines of the containers that make the network, and says how many were left out.
-pub(crate) async fn read(requests: &Requests, pods: &[PodObject], limits: &Limits) -> (Vec<ContainerLog>, usize) {
+pub(crate) async fn read(
+    requests: &Requests,
+    pods: &[PodObject],
+    limits: &Limits,
+) -> (Vec<ContainerLog>, usize) {
     let mut asked = asked(pods);
     let n_left = asked.len().saturating_sub(limits.logs);
     asked.truncate(limits.logs);
@@ -151,7 +160,8 @@ fn lines(bytes: &[u8]) -> Vec<LogLine> {
     // Where lines were cut, nobody knows any more which time belongs to which.
     let is_whole = clean.len() == times.len();
     let at = |n: usize| if is_whole { times.get(n).copied().flatten() } else { None };
-    let line = |(n, text): (usize, &&str)| LogLine { at: at(n), text: text.trim_end_matches('\r').to_owned() };
+    let line =
+        |(n, text): (usize, &&str)| LogLine { at: at(n), text: text.trim_end_matches('\r').to_owned() };
     if times.is_empty() { Vec::new() } else { clean.iter().enumerate().map(line).collect() }
 }
 
@@ -172,22 +182,32 @@ mod tests {
 
     #[test]
     fn those_that_are_not_well_are_asked_first_and_what_ran_before_too() {
-        let proxy = pod(json!({"metadata": {"name": "kube-proxy-a", "namespace": "kube-system", "labels": {"k8s-app": "kube-proxy"}},
-            "status": {"containerStatuses": [container("kube-proxy", true, 0)]}}));
+        let proxy = pod(
+            json!({"metadata": {"name": "kube-proxy-a", "namespace": "kube-system", "labels": {"k8s-app": "kube-proxy"}},
+            "status": {"containerStatuses": [container("kube-proxy", true, 0)]}}),
+        );
         let flannel = pod(json!({"metadata": {"name": "kube-flannel-ds-a", "namespace": "kube-flannel"},
             "spec": {"volumes": [{"name": "cni", "hostPath": {"path": "/etc/cni/net.d"}}]},
             "status": {"containerStatuses": [{"name": "kube-flannel", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
                 "lastState": {"terminated": {"exitCode": 1}}}],
                 "initContainerStatuses": [{"name": "install-cni", "ready": true, "state": {"terminated": {"exitCode": 0}}}]}}));
-        let other = pod(json!({"metadata": {"name": "web", "namespace": "shop", "labels": {"k8s-app": "kube-proxy"}},
-            "status": {"containerStatuses": [container("web", true, 0)]}}));
+        let other = pod(
+            json!({"metadata": {"name": "web", "namespace": "shop", "labels": {"k8s-app": "kube-proxy"}},
+            "status": {"containerStatuses": [container("web", true, 0)]}}),
+        );
         let told: Vec<String> = asked(&[proxy, other, flannel])
             .iter()
-            .map(|it| format!("{}/{}{}", it.pod.name, it.container, if it.is_previous { " before" } else { "" }))
+            .map(|it| {
+                format!("{}/{}{}", it.pod.name, it.container, if it.is_previous { " before" } else { "" })
+            })
             .collect();
         assert_eq!(
             told,
-            ["kube-flannel-ds-a/kube-flannel before", "kube-flannel-ds-a/install-cni", "kube-proxy-a/kube-proxy"]
+            [
+                "kube-flannel-ds-a/kube-flannel before",
+                "kube-flannel-ds-a/install-cni",
+                "kube-proxy-a/kube-proxy"
+            ]
         );
     }
 

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use crate::{
     Limits, Progress,
     list::{
-        CONFIG_MAPS, DAEMON_SETS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, Listed, NAMESPACES, NETWORK_POLICIES, NODES,
-        PODS, Resource, SERVICES, Where, list,
+        CONFIG_MAPS, DAEMON_SETS, DEPLOYMENTS, ENDPOINT_SLICES, EVENTS, Listed, NAMESPACES, NETWORK_POLICIES,
+        NODES, PODS, Resource, SERVICES, Where, list,
     },
     logs,
     request::{Refusal, Requests},
@@ -43,7 +43,8 @@ pub(crate) async fn read(
     let mut running = JoinSet::new();
     for resource in EVERYWHERE {
         let (requests, limits) = (requests.clone(), limits.clone());
-        running.spawn(async move { (resource, list(&requests, resource, &Where::Everywhere, &limits).await) });
+        running
+            .spawn(async move { (resource, list(&requests, resource, &Where::Everywhere, &limits).await) });
     }
     let (mut n_done, n_all) = (0, EVERYWHERE.len() + 2);
     let mut step = |what| {
@@ -167,7 +168,8 @@ impl Whole {
         events.sort_by_key(|it| std::cmp::Reverse((it.is_warning(), it.last_seen())));
         events.truncate(limits.events);
         events.sort_by(|a, b| {
-            let key = |it: &hopwise_snapshot::Event| (it.metadata.namespace.clone(), it.metadata.name.clone());
+            let key =
+                |it: &hopwise_snapshot::Event| (it.metadata.namespace.clone(), it.metadata.name.clone());
             key(a).cmp(&key(b))
         });
         let reason = Reason::Failed(format!("the newest {} of {n_all} are kept", limits.events));

@@ -2,9 +2,9 @@
 
 use std::{error::Error, io, time::Duration};
 
+use hopwise_snapshot::Reason;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hopwise_snapshot::Reason;
 use kube::{Client, client::Body};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -62,7 +62,8 @@ impl Status {
 
     /// The answer as a line.
     pub(crate) fn told(&self) -> String {
-        let name = StatusCode::from_u16(self.code).ok().and_then(|it| it.canonical_reason()).unwrap_or_default();
+        let name =
+            StatusCode::from_u16(self.code).ok().and_then(|it| it.canonical_reason()).unwrap_or_default();
         match self.message.as_str() {
             "" => format!("{} {name}", self.code),
             message => format!("{} {name}: {message}", self.code),
@@ -140,7 +141,8 @@ impl Requests {
             if response.status() != StatusCode::TOO_MANY_REQUESTS {
                 return body(response, most).await;
             }
-            let after = response.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok()?.parse().ok());
+            let after =
+                response.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok()?.parse().ok());
             tokio::time::sleep(Duration::from_secs(after.unwrap_or(1).clamp(1, 10))).await;
         }
     }
@@ -158,17 +160,17 @@ fn request(method: &Method, path: &str, document: Option<Vec<u8>>) -> Result<Req
 
 /// The body of an answer, as far as it may go.
 async fn body(response: Response<Body>, most: u64) -> Result<Vec<u8>, Refusal> {
-        let (code, mut body) = (response.status(), response.into_body());
-        let mut bytes = Vec::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(Refusal::Broken)?;
-            let Ok(data) = frame.into_data() else { continue };
-            if (bytes.len() + data.len()) as u64 > most {
-                return Err(Refusal::TooLarge(most));
-            }
-            bytes.extend_from_slice(&data);
+    let (code, mut body) = (response.status(), response.into_body());
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(Refusal::Broken)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if (bytes.len() + data.len()) as u64 > most {
+            return Err(Refusal::TooLarge(most));
         }
-        if code.is_success() { Ok(bytes) } else { Err(Refusal::Status(Status::of(code, &bytes))) }
+        bytes.extend_from_slice(&data);
+    }
+    if code.is_success() { Ok(bytes) } else { Err(Refusal::Status(Status::of(code, &bytes))) }
 }
 
 /// What the network said, without the layers that it was passed through.
@@ -221,7 +223,9 @@ mod tests {
     #[test]
     fn a_name_cannot_lead_elsewhere() {
         assert!(is_name("kube-proxy-x7.1") && is_name("a"));
-        for bad in ["", ".", "..", "a/b", "../../secrets", "a..b", "-a", "a-", "a%2fb", "a?b", "ä", "a b", "A"] {
+        for bad in
+            ["", ".", "..", "a/b", "../../secrets", "a..b", "-a", "a-", "a%2fb", "a?b", "ä", "a b", "A"]
+        {
             assert!(!is_name(bad), "{bad}");
         }
         assert_eq!(encoded("a=b&c/../d e"), "a%3Db%26c%2F..%2Fd%20e");

@@ -40,7 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest answer to a question that is no list.
 const SMALL: u64 = 1 << 20;
 
-/// A connection to an API server.
+/// A connection to an API server. Cloned, it is the same connection.
+#[derive(Clone)]
 pub struct ApiServer {
     /// Runs the connection; its threads end with it.
     pub(crate) runtime: Arc<Runtime>,
@@ -56,7 +57,10 @@ pub struct ApiServer {
 
 impl std::fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiServer").field("address", &self.address).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("ApiServer")
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,8 +70,11 @@ impl ApiServer {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let setup = |server: &str, source| ApiError::Setup { server: server.to_owned(), source };
         let runtime = runtime.map_err(|error| setup("any address", Said::by(&error)))?;
-        let Target { mut config, context, user, hint } =
-            runtime.block_on(target(access.kubeconfig.as_deref(), access.context.as_deref(), &access.environment))?;
+        let Target { mut config, context, user, hint } = runtime.block_on(target(
+            access.kubeconfig.as_deref(),
+            access.context.as_deref(),
+            &access.environment,
+        ))?;
         let timeout = access.timeout.unwrap_or(PATIENCE);
         let timeout = (!timeout.is_zero()).then_some(timeout);
         // A host that does not answer is given up sooner than one that takes its time for a list.
@@ -173,7 +180,9 @@ impl ApiServer {
         }
         let source = Said(transport(error));
         match tls(error) {
-            Some(rustls::Error::InvalidCertificate(why)) => ApiError::Untrusted { server, why: distrust(why) },
+            Some(rustls::Error::InvalidCertificate(why)) => {
+                ApiError::Untrusted { server, why: distrust(why) }
+            }
             Some(rustls::Error::AlertReceived(_)) => match self.expired() {
                 Some(until) => ApiError::Expired { user, until, server },
                 None => ApiError::Unauthorized { server, user, source },
@@ -190,7 +199,9 @@ fn distrust(why: &CertificateError) -> String {
         CertificateError::UnknownIssuer => {
             "it is signed by an authority that the kubeconfig does not name".to_owned()
         }
-        CertificateError::BadSignature => "its signature is not that of the authority in the kubeconfig".to_owned(),
+        CertificateError::BadSignature => {
+            "its signature is not that of the authority in the kubeconfig".to_owned()
+        }
         other => other.to_string(),
     }
 }

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use hopwise_api::{Access, ApiError, ApiServer, Environment, Limits};
 use hopwise_snapshot::{Cluster, NodeName, Observed, Reason, Snapshot};
 
-use crate::progress::Step;
+use crate::{focus::Focus, progress::Step};
 
 /// The options that name a live cluster, as kubectl has them.
 #[derive(Debug, Args)]
@@ -33,16 +33,6 @@ pub(crate) struct ClusterOptions {
     /// The image of the pods on nodes; it must hold this version of Hopwise
     #[arg(long, value_name = "IMAGE", conflicts_with_all = ["lab", "snapshot"])]
     node_image: Option<String>,
-    #[command(flatten)]
-    focus: Focus,
-}
-
-/// Which part of the cluster is asked about.
-#[derive(Debug, Args)]
-struct Focus {
-    /// Ask about what concerns one namespace
-    #[arg(short = 'n', long, value_name = "NS")]
-    namespace: Option<String>,
 }
 
 /// How the nodes of a live cluster are reached.
@@ -74,17 +64,18 @@ impl ClusterOptions {
     }
 
     /// The words that name the same cluster, and the same way to it, on another command line.
-    pub(crate) fn words(&self) -> String {
+    pub(crate) fn words(&self, focus: &Focus) -> String {
         let mut words: Vec<String> = Vec::new();
         let mut add = |option: &str, value: Option<String>| {
             if let Some(value) = value {
-                let value = shlex::try_quote(&value).map_or_else(|_| value.clone(), std::borrow::Cow::into_owned);
+                let value =
+                    shlex::try_quote(&value).map_or_else(|_| value.clone(), std::borrow::Cow::into_owned);
                 words.push(format!("{option} {value}"));
             }
         };
         add("--kubeconfig", self.kubeconfig.as_ref().map(|it| it.display().to_string()));
         add("--context", self.context.clone());
-        add("-n", self.focus.namespace.clone());
+        focus.words().into_iter().for_each(|(option, value)| add(option, value));
         add("--as", self.impersonate.clone());
         self.groups.iter().for_each(|it| add("--as-group", Some(it.clone())));
         add("--request-timeout", self.request_timeout.map(|it| format!("{}ms", it.as_millis())));
@@ -94,12 +85,12 @@ impl ClusterOptions {
     }
 
     /// Reads the cluster: its objects, and the state of its nodes as far as they are reached.
-    pub(crate) fn read(&self) -> Result<Snapshot, ApiError> {
+    pub(crate) fn read(&self, focus: &Focus) -> Result<Snapshot, ApiError> {
         let step = Step::new("connecting to the API server");
         let server = ApiServer::connect(&Access {
             kubeconfig: self.kubeconfig.clone(),
             context: self.context.clone(),
-            namespace: self.focus.namespace.clone(),
+            namespace: focus.namespace().cloned(),
             impersonate: self.impersonate.clone(),
             groups: self.groups.clone(),
             timeout: self.request_timeout,
@@ -120,10 +111,9 @@ impl ClusterOptions {
     fn nodes(&self, snapshot: &mut Snapshot) {
         let reason = match self.nodes_via {
             NodesVia::None => Reason::NotAsked("--nodes-via none".to_owned()),
-            way @ (NodesVia::Pod | NodesVia::Ssh) => Reason::NotAsked(format!(
-                "--nodes-via {}, which this version does not have",
-                way.word()
-            )),
+            way @ (NodesVia::Pod | NodesVia::Ssh) => {
+                Reason::NotAsked(format!("--nodes-via {}, which this version does not have", way.word()))
+            }
         };
         unreached(snapshot, &reason);
     }

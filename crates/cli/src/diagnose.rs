@@ -11,6 +11,7 @@ use hopwise_snapshot::Snapshot;
 
 use crate::{
     failure::Failure,
+    focus::Focus,
     output::{Shown, complain},
     program::Program,
     progress::{Step, proved},
@@ -54,7 +55,7 @@ impl Diagnose {
         let snapshot = &read.snapshot;
         let start = Instant::now();
         let asked = self.from.clone().zip(self.to.clone()).map(|(from, to)| Asked { from, to });
-        let found = diagnosis(snapshot, asked.clone())?;
+        let found = diagnosis(snapshot, asked.clone(), &self.source.focus)?;
         complain(&format!("{read}; {}", proved(found.n_promised, start.elapsed())));
         let report = Report::new(snapshot, &found).about(asked).ignoring(ignored);
         let guide = guide(&report, &self.source.words(), program);
@@ -64,10 +65,15 @@ impl Diagnose {
     }
 }
 
-/// A diagnosis of every promise, or of what concerns one flow.
-fn diagnosis(snapshot: &Snapshot, asked: Option<Asked>) -> Result<Diagnosis, Failure> {
+/// A diagnosis of every promise, of those in focus, or of what concerns one flow.
+fn diagnosis(snapshot: &Snapshot, asked: Option<Asked>, focus: &Focus) -> Result<Diagnosis, Failure> {
     let Some(asked) = asked else {
         let _step = Step::new("proving what is promised");
+        if focus.is_narrow() {
+            let mut contract = contract(snapshot);
+            focus.narrow(&snapshot.cluster, &mut contract);
+            return Ok(diagnose_promises(snapshot, contract.promises));
+        }
         return Ok(diagnose(snapshot));
     };
     let query = Query::new(snapshot, &contract(snapshot), asked, false)?;
@@ -91,12 +97,14 @@ pub(crate) fn guide(report: &Report<'_>, source: &str, program: Program) -> Guid
         !it.repair.actions.is_empty() && it.repair.risk() < Risk::External && it.kind != Kind::Suspected
     };
     if report.findings().any(can_be_done) {
-        next.push(format!("{program} repair {source}"));
+        next.push(format!("{program} repair {source}").trim_end().to_owned());
     }
     if let Some(first) = report.findings().next() {
         next.push(format!("{program} explain {}", first.cause.code));
         let violation = first.violations.first().and_then(|it| report.diagnosis.violations.get(*it));
-        next.extend(violation.map(|it| format!("{program} trace {} {} {source}", it.from, it.to)));
+        let trace =
+            |from: &str, to: &str| format!("{program} trace {from} {to} {source}").trim_end().to_owned();
+        next.extend(violation.map(|it| trace(&it.from.to_string(), &it.to)));
     }
     Guide { program, next }
 }

@@ -48,7 +48,9 @@ pub(crate) enum ImageError {
     #[error("failed to read the program {path}")]
     Read { path: String, source: io::Error },
     /// It is no program for Linux.
-    #[error("{path} is no program for an image: expected a 64-bit ELF file for x86-64 or AArch64, found {found}")]
+    #[error(
+        "{path} is no program for an image: expected a 64-bit ELF file for x86-64 or AArch64, found {found}"
+    )]
     NotElf { path: String, found: &'static str },
     /// It needs a C library.
     #[error("{path} is dynamically linked: it is started by {interpreter}, and the image has no C library")]
@@ -79,8 +81,7 @@ impl ImageCommand {
             Some(path) => path.display().to_string(),
             None => std::env::current_exe().unwrap_or_else(|_| path.clone()).display().to_string(),
         };
-        let program =
-            fs::read(&path).map_err(|source| ImageError::Read { path: name.clone(), source })?;
+        let program = fs::read(&path).map_err(|source| ImageError::Read { path: name.clone(), source })?;
         let elf = Elf::of(&program).map_err(|found| ImageError::NotElf { path: name.clone(), found })?;
         if let Some(interpreter) = elf.interpreter {
             return Err(ImageError::Dynamic { path: name, interpreter }.into());
@@ -93,7 +94,11 @@ impl ImageCommand {
             io::stdout().write_all(&bytes).map_err(failed)?;
         } else {
             fs::write(&self.file, &bytes).map_err(failed)?;
-            complain(&format!("wrote {} bytes to {to}: image {reference} for {}", bytes.len(), elf.architecture));
+            complain(&format!(
+                "wrote {} bytes to {to}: image {reference} for {}",
+                bytes.len(),
+                elf.architecture
+            ));
             let file = crate::source::quoted(&self.file);
             complain(&format!("next, on each node: ctr -n k8s.io images import {file}"));
         }

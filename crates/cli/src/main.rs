@@ -8,6 +8,7 @@ mod demo;
 mod diagnose;
 mod diff;
 mod failure;
+mod focus;
 mod image;
 mod lab;
 mod matrix;
@@ -17,6 +18,7 @@ mod program;
 mod progress;
 mod repair;
 mod source;
+mod stay;
 mod trace;
 mod verdict;
 mod version;
@@ -56,6 +58,7 @@ enum Command {
     #[command(subcommand)]
     Lab(lab::LabCommand),
     Image(image::ImageCommand),
+    Stay(stay::Stay),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Causes(it) => it.run(),
         Command::Lab(it) => lab::run(it),
         Command::Image(it) => it.run(),
+        Command::Stay(it) => it.run(),
         Command::Version(it) => it.run(),
         Command::Completion(it) => it.run(self::command(Program::Hopwise)),
     }

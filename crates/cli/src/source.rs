@@ -18,6 +18,7 @@ use hopwise_sys::NetNs;
 
 use crate::{
     cluster::ClusterOptions,
+    focus::Focus,
     output::complain,
     progress::{Step, seconds},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Source {
     snapshot: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterOptions,
+    #[command(flatten)]
+    pub(crate) focus: Focus,
 }
 
 /// The option that says which packets are sent.
@@ -66,7 +69,7 @@ const MOST_ROUNDS: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceFailure {
     /// A lab is needed, and none was named.
-    #[error("packets are sent and repairs are done in labs alone, yet: expected a lab as --lab NAME")]
+    #[error("this version does that in labs alone: expected a lab as --lab NAME")]
     NoLab,
     /// Packets were to be sent, and the source is no cluster.
     #[error(
@@ -138,7 +141,10 @@ impl fmt::Display for Read {
             let n_pods = count(cluster.pods.known().map(Vec::len));
             let n_services = count(cluster.services.known().map(Vec::len));
             let took = seconds(self.took);
-            return write!(f, "read the objects of {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}");
+            return write!(
+                f,
+                "read the objects of {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}"
+            );
         }
         let n_services = self.snapshot.cluster.services.known().map_or(0, Vec::len);
         let n_pods = self.snapshot.pods.values().filter(|it| matches!(it, Observed::Known(_))).count();
@@ -214,7 +220,7 @@ impl Source {
         match (&self.lab, &self.snapshot) {
             (Some(name), _) => format!("--lab {name}"),
             (None, Some(path)) => format!("--snapshot {}", quoted(path)),
-            (None, None) => self.cluster.words(),
+            (None, None) => self.cluster.words(&self.focus),
         }
     }
 
@@ -225,7 +231,7 @@ impl Source {
         let (snapshot, sites) = match (&self.lab, &self.snapshot) {
             (Some(name), _) => from_lab(name)?,
             (None, Some(path)) => (read_file(path)?, BTreeMap::new()),
-            (None, None) => (self.cluster.read()?, BTreeMap::new()),
+            (None, None) => (self.cluster.read(&self.focus)?, BTreeMap::new()),
         };
         Ok(Read { snapshot, took: start.elapsed(), probed: None, sites })
     }

@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use hopwise_snapshot::{
-    Cluster, ConfigMap, ContainerStatus, EndpointSlice, Event, Namespace, NetworkPolicy, NodeObject, ObjectMeta,
-    Observed, PodObject, Service, Workload,
+    Cluster, ConfigMap, ContainerStatus, EndpointSlice, Event, Namespace, NetworkPolicy, NodeObject,
+    ObjectMeta, Observed, PodObject, Service, Workload,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;

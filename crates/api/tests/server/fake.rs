@@ -14,6 +14,8 @@ use hopwise_api::{Access, ApiServer, Environment};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::exec;
+
 /// A request that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -45,6 +47,10 @@ pub(crate) enum Answer {
     Busy(u32),
     /// Nothing, for as long as anybody waits.
     Nothing,
+    /// A program that writes what it reads, over a websocket.
+    Echo,
+    /// A program that complains and ends with this message.
+    Fails(String, String),
 }
 
 /// A JSON document as an answer.
@@ -126,7 +132,8 @@ impl Fake {
         let (says, seen): (Says, _) = (Arc::new(says), Arc::clone(&requests));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (Ok(stream), says, seen, wrap) = (stream, Arc::clone(&says), Arc::clone(&seen), Arc::clone(&wrap))
+                let (Ok(stream), says, seen, wrap) =
+                    (stream, Arc::clone(&says), Arc::clone(&seen), Arc::clone(&wrap))
                 else {
                     break;
                 };
@@ -184,11 +191,15 @@ fn converse(stream: Box<dyn Stream>, says: &Says, seen: &Mutex<Vec<Request>>) {
     while let Some(request) = read(&mut stream) {
         seen.lock().unwrap().push(request.clone());
         let head = |code, more: &str, length| {
-            format!("HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n")
+            format!(
+                "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n"
+            )
         };
         let answer = match says(&request) {
             Answer::Says(code, body) => [head(code, "", body.len()).into_bytes(), body].concat(),
             Answer::Busy(seconds) => head(429, &format!("Retry-After: {seconds}\r\n"), 0).into_bytes(),
+            Answer::Echo => return exec::echo(stream, &request),
+            Answer::Fails(complaint, message) => return exec::fail(stream, &request, &complaint, &message),
             Answer::Nothing => {
                 // Until the client hangs up.
                 let _ = stream.read(&mut [0]);

@@ -53,12 +53,15 @@ fn only_lists_and_logs_are_asked_for_and_no_secret() {
 
 #[test]
 fn a_list_whose_next_page_is_too_old_is_read_whole() {
-    let fake = Fake::new(|request| match (request.path.as_str(), request.asks("continue"), request.asks("limit")) {
-        ("/api/v1/pods", None, Some(_)) => list("Pod", &[named("n", "old")], "2"),
-        ("/api/v1/pods", Some("2"), _) => status(410, "Expired", "The provided continue parameter is too old"),
-        ("/api/v1/pods", None, None) => list("Pod", &[named("n", "a"), named("n", "b")], ""),
-        _ => empty(request),
-    });
+    let fake =
+        Fake::new(|request| match (request.path.as_str(), request.asks("continue"), request.asks("limit")) {
+            ("/api/v1/pods", None, Some(_)) => list("Pod", &[named("n", "old")], "2"),
+            ("/api/v1/pods", Some("2"), _) => {
+                status(410, "Expired", "The provided continue parameter is too old")
+            }
+            ("/api/v1/pods", None, None) => list("Pod", &[named("n", "a"), named("n", "b")], ""),
+            _ => empty(request),
+        });
     assert_eq!(pods(&read(&fake.connect())), ["n/a", "n/b"], "nothing of the first reading is left");
 }
 
@@ -69,7 +72,9 @@ fn a_server_that_never_ends_a_list_is_not_followed_for_ever() {
         _ => empty(request),
     });
     let cluster = read(&fake.connect());
-    assert!(matches!(&cluster.pods, Observed::NotCollected(Reason::Failed(why)) if why.contains("leads nowhere")));
+    assert!(
+        matches!(&cluster.pods, Observed::NotCollected(Reason::Failed(why)) if why.contains("leads nowhere"))
+    );
     assert!(cluster.services.known().is_some(), "the rest goes on");
 }
 
@@ -91,7 +96,9 @@ fn hostile_answers_are_named_and_the_rest_is_read() {
             _ => empty(request),
         });
         let cluster = read(&fake.connect());
-        let Observed::NotCollected(Reason::Failed(why)) = &cluster.pods else { panic!("{said}: {:?}", cluster.pods) };
+        let Observed::NotCollected(Reason::Failed(why)) = &cluster.pods else {
+            panic!("{said}: {:?}", cluster.pods)
+        };
         assert!(why.contains("/api/v1/pods, page 1, line 1, column"), "{said}: {why}");
         assert!(cluster.nodes.known().is_some());
     }
@@ -176,9 +183,11 @@ fn with_plugin(request: &Request) -> Answer {
             "lastState": {"terminated": {"exitCode": 1, "message": "no subnet"}}}]}});
     match (request.path.as_str(), request.asks("previous")) {
         ("/api/v1/pods", _) => list("Pod", &[flannel], ""),
-        ("/api/v1/namespaces/my-cni/configmaps", _) => {
-            list("ConfigMap", &[json!({"metadata": {"namespace": "my-cni", "name": "cfg"}, "data": {"a": "token: x1"}})], "")
-        }
+        ("/api/v1/namespaces/my-cni/configmaps", _) => list(
+            "ConfigMap",
+            &[json!({"metadata": {"namespace": "my-cni", "name": "cfg"}, "data": {"a": "token: x1"}})],
+            "",
+        ),
         ("/api/v1/namespaces/my-cni/pods/flannel-1/log", Some("true")) => Answer::Says(
             200,
             b"2026-11-21T10:00:00Z E1121 no subnet\n2026-11-21T10:00:01Z password=hunter2\n".to_vec(),
@@ -203,16 +212,22 @@ fn the_network_plugins_settings_and_logs_are_read_where_it_lives() {
     let asked = fake.asked("/api/v1/namespaces/my-cni/pods/flannel-1/log");
     assert_eq!(asked[0].asks("tailLines"), Some("200"));
     assert_eq!(asked[0].asks("limitBytes"), Some("65536"));
-    assert!(fake.asked("/api/v1/configmaps").is_empty(), "ConfigMaps of other namespaces are nobody's business");
+    assert!(
+        fake.asked("/api/v1/configmaps").is_empty(),
+        "ConfigMaps of other namespaces are nobody's business"
+    );
     let bytes = serde_json::to_vec(&cluster).unwrap();
     assert_eq!(serde_json::from_slice::<Cluster>(&bytes).unwrap(), cluster);
 }
 
 #[test]
 fn logs_that_may_not_be_read_name_the_right() {
-    let fake = Fake::new(|request| {
-        if request.path.ends_with("/log") { forbidden(request) } else { with_plugin(request) }
-    });
+    let fake =
+        Fake::new(
+            |request| {
+                if request.path.ends_with("/log") { forbidden(request) } else { with_plugin(request) }
+            },
+        );
     let cluster = read(&fake.connect());
     let right = Reason::NotPermitted("get pods/log in namespace my-cni".to_owned());
     for log in cluster.logs.known().unwrap() {
@@ -231,11 +246,18 @@ fn names_that_lead_elsewhere_are_not_followed() {
             };
             list(
                 "Pod",
-                &[pod("n", "../secrets/x", "c"), pod("../../secrets", "p", "c"), pod("n", "p", "c&previous=x"), pod("n", "%2e%2e", "c")],
+                &[
+                    pod("n", "../secrets/x", "c"),
+                    pod("../../secrets", "p", "c"),
+                    pod("n", "p", "c&previous=x"),
+                    pod("n", "%2e%2e", "c"),
+                ],
                 "",
             )
         }
-        path if path.contains("secrets") || path.contains("%2e") || path.ends_with("/log") => panic!("{request:?}"),
+        path if path.contains("secrets") || path.contains("%2e") || path.ends_with("/log") => {
+            panic!("{request:?}")
+        }
         _ => empty(request),
     });
     let cluster = read(&fake.connect());
@@ -253,14 +275,16 @@ fn of_many_events_the_newest_warnings_are_kept() {
         json!({"metadata": {"namespace": "n", "name": format!("e{n:03}")}, "type": kind, "involvedObject": {"kind": "Pod", "name": "p"},
             "lastTimestamp": format!("2026-11-21T10:{:02}:{:02}Z", n / 60, n % 60)})
     };
-    let events: Vec<Value> = (0..200).map(|n| event(n, if n % 2 == 0 { "Warning" } else { "Normal" })).collect();
+    let events: Vec<Value> =
+        (0..200).map(|n| event(n, if n % 2 == 0 { "Warning" } else { "Normal" })).collect();
     let fake = Fake::new(move |request| match request.path.as_str() {
         "/api/v1/events" => list("Event", &events, ""),
         _ => empty(request),
     });
     let limits = Limits { events: 10, ..Limits::default() };
     let cluster = fake.connect().read(&limits, &|_| {}).unwrap();
-    let names: Vec<&str> = cluster.events.known().unwrap().iter().map(|it| it.metadata.name.as_str()).collect();
+    let names: Vec<&str> =
+        cluster.events.known().unwrap().iter().map(|it| it.metadata.name.as_str()).collect();
     assert_eq!(names, ["e180", "e182", "e184", "e186", "e188", "e190", "e192", "e194", "e196", "e198"]);
     assert!(!cluster.has_all("events"));
 }
@@ -282,7 +306,8 @@ fn a_user_is_acted_as() {
 #[test]
 fn a_snapshot_of_it_is_written_and_read_back() {
     let fake = Fake::new(with_plugin);
-    let mut snapshot = hopwise_snapshot::Snapshot::new("2026-11-21T10:00:00Z".parse().unwrap(), "kubeconfig/here");
+    let mut snapshot =
+        hopwise_snapshot::Snapshot::new("2026-11-21T10:00:00Z".parse().unwrap(), "kubeconfig/here");
     snapshot.cluster = read(&fake.connect());
     let bytes = hopwise_snapshot::hop::write(&snapshot);
     assert_eq!(hopwise_snapshot::hop::read(&bytes).unwrap(), snapshot);

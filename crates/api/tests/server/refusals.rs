@@ -20,7 +20,7 @@ fn told(error: &ApiError) -> String {
 #[test]
 fn no_kubeconfig() {
     let nothing = Access {
-        environment: Environment { kubeconfig: None, home: Some("/nonexistent".into()) },
+        environment: Environment { home: Some("/nonexistent".into()), ..Environment::default() },
         ..Access::default()
     };
     let error = error(&nothing);
@@ -57,11 +57,16 @@ fn a_context_that_is_not_there_is_told_with_those_that_are() {
     let fake = Fake::new(empty);
     let file = fake.kubeconfig().display().to_string();
     let access = Access { context: Some("there".to_owned()), ..fake.access() };
-    assert_eq!(error(&access).to_string(), format!("there is no context `there` in {file}: expected one of here"));
+    assert_eq!(
+        error(&access).to_string(),
+        format!("there is no context `there` in {file}: expected one of here")
+    );
     fs::write(fake.kubeconfig(), json!({"apiVersion": "v1", "kind": "Config"}).to_string()).unwrap();
     assert_eq!(
         error(&fake.access()).to_string(),
-        format!("the kubeconfig {file} has no current context: expected --context with one of none, as it has no context")
+        format!(
+            "the kubeconfig {file} has no current context: expected --context with one of none, as it has no context"
+        )
     );
     let dangling = json!({"current-context": "x", "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]});
     fs::write(fake.kubeconfig(), dangling.to_string()).unwrap();
@@ -74,8 +79,9 @@ fn a_context_that_is_not_there_is_told_with_those_that_are() {
 #[test]
 fn the_files_of_the_variable_are_merged_and_the_first_wins() {
     let (first, second) = (Fake::new(empty), Fake::new(empty));
-    let listed = std::env::join_paths([Path::new("/nonexistent/config"), &first.kubeconfig(), &second.kubeconfig()]);
-    let environment = Environment { kubeconfig: Some(listed.unwrap()), home: None };
+    let listed =
+        std::env::join_paths([Path::new("/nonexistent/config"), &first.kubeconfig(), &second.kubeconfig()]);
+    let environment = Environment { kubeconfig: Some(listed.unwrap()), ..Environment::default() };
     let server = ApiServer::connect(&Access { environment, ..Access::default() }).unwrap();
     assert_eq!(server.address(), format!("http://{}", first.address));
 }
@@ -109,7 +115,12 @@ fn a_server_that_says_nothing() {
 fn a_server_that_is_something_else() {
     let fake = Fake::new(|_| Answer::Says(502, b"<html>bad gateway</html>".to_vec()));
     let told = told(&error(&fake.access()));
-    assert!(told.ends_with("is no API server, or one that is not well: 502 Bad Gateway: <html>bad gateway</html>"), "{told}");
+    assert!(
+        told.ends_with(
+            "is no API server, or one that is not well: 502 Bad Gateway: <html>bad gateway</html>"
+        ),
+        "{told}"
+    );
 }
 
 #[test]
@@ -128,7 +139,8 @@ fn credentials_that_are_not_accepted() {
 
 #[test]
 fn who_may_read_nothing_is_told_so() {
-    let fake = Fake::new(|request| if request.path == "/version" { empty(request) } else { forbidden(request) });
+    let fake =
+        Fake::new(|request| if request.path == "/version" { empty(request) } else { forbidden(request) });
     let error = fake.connect().read(&Limits::default(), &|_| {}).unwrap_err();
     let address = fake.address;
     assert_eq!(

@@ -65,7 +65,8 @@ fn a_server_of_the_authority_in_the_kubeconfig_is_trusted() {
     let authority = Authority::new();
     let fake = Fake::wrapped(empty, authority.server("127.0.0.1"));
     let server = format!("https://{}", fake.address);
-    let cluster = json!({"server": server, "certificate-authority-data": base64(&authority.certificate.pem())});
+    let cluster =
+        json!({"server": server, "certificate-authority-data": base64(&authority.certificate.pem())});
     fake.write_kubeconfig(&cluster, &json!({"token": "t"}));
     assert_eq!(fake.connect().address(), server);
 }
@@ -75,9 +76,15 @@ fn a_server_of_another_authority_is_not_trusted() {
     let fake = Fake::wrapped(empty, Authority::new().server("127.0.0.1"));
     let server = format!("https://{}", fake.address);
     let other = Authority::new().certificate.pem();
-    fake.write_kubeconfig(&json!({"server": server, "certificate-authority-data": base64(&other)}), &json!({"token": "t"}));
+    fake.write_kubeconfig(
+        &json!({"server": server, "certificate-authority-data": base64(&other)}),
+        &json!({"token": "t"}),
+    );
     let told = ApiServer::connect(&fake.access()).unwrap_err().to_string();
-    assert!(told.starts_with(&format!("the certificate of the API server at {server} is not trusted: it")), "{told}");
+    assert!(
+        told.starts_with(&format!("the certificate of the API server at {server} is not trusted: it")),
+        "{told}"
+    );
     assert!(fake.requests().is_empty(), "no token was sent");
 }
 
@@ -86,7 +93,8 @@ fn a_server_with_another_name_is_not_trusted() {
     let authority = Authority::new();
     let fake = Fake::wrapped(empty, authority.server("other.example.test"));
     let server = format!("https://{}", fake.address);
-    let cluster = json!({"server": server, "certificate-authority-data": base64(&authority.certificate.pem())});
+    let cluster =
+        json!({"server": server, "certificate-authority-data": base64(&authority.certificate.pem())});
     fake.write_kubeconfig(&cluster, &json!({"token": "t"}));
     let told = ApiServer::connect(&fake.access()).unwrap_err().to_string();
     assert!(told.contains("is not trusted") && told.contains("other.example.test"), "{told}");
@@ -101,7 +109,8 @@ fn a_client_certificate_that_has_ended_is_told_with_its_end() {
     (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 2, 3));
     let own = params.signed_by(&key, &authority.issuer).unwrap();
     let server = format!("https://{}", fake.address);
-    let cluster = json!({"server": server, "certificate-authority-data": base64(&authority.certificate.pem())});
+    let cluster =
+        json!({"server": server, "certificate-authority-data": base64(&authority.certificate.pem())});
     let user = json!({"client-certificate-data": base64(&own.pem()), "client-key-data": base64(&key.serialize_pem())});
     fake.write_kubeconfig(&cluster, &user);
     assert_eq!(

@@ -138,7 +138,10 @@ mod tests {
         let mut layer = Vec::new();
         GzDecoder::new(&files[&follow(&manifest["layers"][0])].1[..]).read_to_end(&mut layer).unwrap();
         assert_eq!(config["rootfs"]["diff_ids"], json!([digest(&layer)]));
-        assert_eq!(self::files(&layer), BTreeMap::from([("hopwise".to_owned(), (0o755, b"the program".to_vec()))]));
+        assert_eq!(
+            self::files(&layer),
+            BTreeMap::from([("hopwise".to_owned(), (0o755, b"the program".to_vec()))])
+        );
         assert_eq!(json("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}));
         let docker = &json("manifest.json")[0];
         assert!(files.contains_key(docker["Config"].as_str().unwrap()));
