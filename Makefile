@@ -5,15 +5,19 @@
 
 RUST := script/rust
 CARGO := $(RUST) cargo
+# What a static program is built for, and where it lies.
+TARGET := $(shell uname -m)-unknown-linux-gnu
+STATIC := target/$(TARGET)/release/hopwise
 # How long `make fuzz` tries each parser, in seconds, and how many random inputs `make properties` tries on each.
 FUZZ_SECONDS ?= 60
 CASES ?= 20000
 
-.PHONY: help demo build test test-plain test-kernel test-lab fmt fmt-check clippy bench properties fuzz clean
+.PHONY: help demo build static test test-plain test-kernel test-lab fmt fmt-check clippy bench properties fuzz clean
 
 help:
 	@echo 'make demo         build Hopwise and watch it find faults in a throw-away cluster'
 	@echo 'make build        the release binary: target/release/hopwise'
+	@echo 'make static       the same without a need for a C library, for `hopwise image`: $(STATIC)'
 	@echo 'make test         every test there is'
 	@echo 'make test-plain   tests that need no rights'
 	@echo 'make test-kernel  tests against this kernel, in user namespaces'
@@ -32,6 +36,11 @@ demo:
 build:
 	@script/setup demo
 	@$(CARGO) build --release --locked --package hopwise-cli
+
+# Linked with the C library in it: names are resolved by files and DNS without any shared object.
+static:
+	@script/setup demo
+	@RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked --package hopwise-cli --target $(TARGET)
 
 test:
 	@script/setup test

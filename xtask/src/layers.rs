@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["snapshot"],
     &["netfilter", "dns", "policy", "controllers", "sys"],
     &["change", "dataplane", "collect", "probe"],
-    &["repair", "lab"],
+    &["repair", "lab", "api"],
     &["diagnose"],
     &["report", "wire"],
     &["agent", "hub"],

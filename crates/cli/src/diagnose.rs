@@ -11,6 +11,7 @@ use hopwise_snapshot::Snapshot;
 
 use crate::{
     failure::Failure,
+    focus::Focus,
     output::{Shown, complain},
     program::Program,
     progress::{Step, proved},
@@ -53,12 +54,13 @@ impl Diagnose {
         let mut read = self.source.read_and_probe(self.probing)?;
         let start = Instant::now();
         let asked = self.from.clone().zip(self.to.clone()).map(|(from, to)| Asked { from, to });
-        let mut found = diagnosis(&read.snapshot, asked.clone())?;
+        let focus = &self.source.focus;
+        let mut found = diagnosis(&read.snapshot, asked.clone(), focus)?;
         let mut took = start.elapsed();
-        if asked.is_none() && read.confirm(self.probing, &found) {
+        if asked.is_none() && !focus.is_narrow() && read.confirm(self.probing, &found) {
             // What packets did is a fact like others, and may say otherwise than the model.
             let start = Instant::now();
-            found = diagnosis(&read.snapshot, None)?;
+            found = diagnosis(&read.snapshot, None, focus)?;
             took += start.elapsed();
         }
         let snapshot = &read.snapshot;
@@ -71,10 +73,15 @@ impl Diagnose {
     }
 }
 
-/// A diagnosis of every promise, or of what concerns one flow.
-fn diagnosis(snapshot: &Snapshot, asked: Option<Asked>) -> Result<Diagnosis, Failure> {
+/// A diagnosis of every promise, of those in focus, or of what concerns one flow.
+fn diagnosis(snapshot: &Snapshot, asked: Option<Asked>, focus: &Focus) -> Result<Diagnosis, Failure> {
     let Some(asked) = asked else {
         let _step = Step::new("proving what is promised");
+        if focus.is_narrow() {
+            let mut contract = contract(snapshot);
+            focus.narrow(&snapshot.cluster, &mut contract);
+            return Ok(diagnose_promises(snapshot, contract.promises));
+        }
         return Ok(diagnose(snapshot));
     };
     let query = Query::new(snapshot, &contract(snapshot), asked, false)?;
@@ -97,13 +104,15 @@ pub(crate) fn guide(report: &Report<'_>, source: &str, program: Program) -> Guid
     let can_be_done = |it: &Finding| {
         !it.repair.actions.is_empty() && it.repair.risk() < Risk::External && it.kind != Kind::Suspected
     };
-    if !source.is_empty() && report.findings().any(can_be_done) {
-        next.push(format!("{program} repair {source}"));
+    if report.findings().any(can_be_done) {
+        next.push(format!("{program} repair {source}").trim_end().to_owned());
     }
     if let Some(first) = report.findings().next() {
         next.push(format!("{program} explain {}", first.cause.code));
         let violation = first.violations.first().and_then(|it| report.diagnosis.violations.get(*it));
-        next.extend(violation.map(|it| format!("{program} trace {} {} {source}", it.from, it.to)));
+        let trace =
+            |from: &str, to: &str| format!("{program} trace {from} {to} {source}").trim_end().to_owned();
+        next.extend(violation.map(|it| trace(&it.from.to_string(), &it.to)));
     }
     Guide { program, next }
 }

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use hopwise_report::{QueryError, document::ErrorDocument, nearest};
 
 use crate::{
+    image::ImageError,
     output::{Format, print_error},
     repair::{ActError, RunError},
     source::SourceFailure,
@@ -56,6 +57,9 @@ pub(crate) enum Failure {
     /// Something could not be done.
     #[error(transparent)]
     Act(Box<ActError>),
+    /// There is no image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// A snapshot has no such node.
     #[error("there is no node `{name}` in {source_name}: expected one of {nodes}")]
     NoSuchNode {
@@ -87,6 +91,7 @@ impl Failure {
         match self {
             Self::Source(it) => it.next(),
             Self::Query(it) => it.next(),
+            Self::Image(it) => it.next(),
             Self::NoSuchCause { written } => Some(likely_causes(written)),
             Self::NoSuchFinding { .. }
             | Self::Run(_)

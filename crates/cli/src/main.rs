@@ -1,6 +1,7 @@
 //! `hopwise`: finds out why a Kubernetes cluster's network is broken, proves it, and says how to repair it.
 
 mod causes;
+mod cluster;
 mod collect;
 mod completion;
 mod demo;
@@ -8,6 +9,8 @@ mod diagnose;
 mod diff;
 mod drift;
 mod failure;
+mod focus;
+mod image;
 mod lab;
 mod matrix;
 mod on_node;
@@ -15,8 +18,10 @@ mod output;
 mod probe;
 mod program;
 mod progress;
+mod reach;
 mod repair;
 mod source;
+mod stay;
 mod trace;
 mod verdict;
 mod version;
@@ -57,6 +62,8 @@ enum Command {
     #[command(subcommand)]
     Lab(lab::LabCommand),
     OnNode(on_node::OnNode),
+    Image(image::ImageCommand),
+    Stay(stay::Stay),
     Version(version::Version),
     Completion(completion::Completion),
 }
@@ -88,6 +95,8 @@ fn main() -> ExitCode {
         Command::Causes(it) => it.run(),
         Command::Lab(it) => lab::run(it),
         Command::OnNode(it) => it.run(),
+        Command::Image(it) => it.run(),
+        Command::Stay(it) => it.run(),
         Command::Version(it) => it.run(),
         Command::Completion(it) => it.run(self::command(Program::Hopwise)),
     }

@@ -50,7 +50,8 @@ impl MatrixCommand {
         let read = self.source.read()?;
         let start = Instant::now();
         let step = Step::new("proving what is promised");
-        let contract = contract(&read.snapshot);
+        let mut contract = contract(&read.snapshot);
+        self.source.focus.narrow(&read.snapshot.cluster, &mut contract);
         let verification = verify(&Network::new(&read.snapshot), &read.snapshot, &contract);
         drop(step);
         complain(&format!("{read}; {}", proved(contract.promises.len(), start.elapsed())));

@@ -279,7 +279,7 @@ impl RepairCommand {
         let (program, source) = (program.words(), self.source.words());
         let next = match (repaired.run, repaired.is_healed) {
             (Some(run), Some(true)) => Some(format!("{program} undo {run} {source}")),
-            (_, Some(_)) => Some(format!("{program} diagnose {source}")),
+            (_, Some(_)) => Some(format!("{program} diagnose {source}").trim_end().to_owned()),
             _ if !repaired.plan.steps.is_empty() && self.source.live().is_ok() => {
                 let named: String = self.findings.iter().flat_map(|it| [it.as_str(), " "]).collect();
                 let yes = if self.yes { " --yes" } else { "" };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::Args;
+use hopwise_api::ApiError;
 use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
 use hopwise_diagnose::{Diagnosis, plan::confirmations, probes};
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
@@ -16,8 +17,11 @@ use hopwise_snapshot::{Cluster, NodeName, Observation, Observed, Place, Probe, Q
 use hopwise_sys::NetNs;
 
 use crate::{
+    cluster::ClusterOptions,
+    focus::Focus,
     output::complain,
     progress::{Step, seconds},
+    reach::Reach,
 };
 
 /// The options that name a source. They are the same on every command.
@@ -29,6 +33,10 @@ pub(crate) struct Source {
     /// Read a snapshot file; no cluster is needed
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterOptions,
+    #[command(flatten)]
+    pub(crate) focus: Focus,
 }
 
 /// The option that says which packets are sent.
@@ -61,14 +69,17 @@ const MOST_ROUNDS: usize = 4;
 /// Why a source could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceFailure {
-    /// No source was named.
-    #[error("no source: expected a lab as --lab NAME, or a snapshot as --snapshot FILE")]
-    NoSource,
+    /// A lab is needed, and none was named.
+    #[error("this version does that in labs alone: expected a lab as --lab NAME")]
+    NoLab,
     /// Packets were to be sent, and the source is no cluster.
     #[error(
         "a snapshot file is no cluster: nothing can be sent from it or done in it; expected a lab as --lab NAME"
     )]
     NotLive,
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ApiError),
     /// The lab.
     #[error("failed to read lab `{name}`")]
     Lab { name: String, source: LabError },
@@ -90,7 +101,8 @@ impl SourceFailure {
     /// What to do about it, where that is known.
     pub(crate) fn next(&self) -> Option<String> {
         let next = match self {
-            Self::NoSource => "`hopwise lab up demo` makes a lab to try; then add --lab demo",
+            Self::Cluster(error) => return error.next(),
+            Self::NoLab => "`hopwise lab up demo` makes a lab to try; then add --lab demo",
             Self::Lab { source: LabError::NoSuchLab { .. }, .. } => {
                 "`hopwise lab list` shows the labs that there are, `hopwise lab up NAME` makes one"
             }
@@ -117,12 +129,24 @@ pub(crate) struct Read {
     took: Duration,
     /// How many probes were sent, and how long that took.
     probed: Option<(usize, Duration)>,
-    /// Where packets can be sent from; nowhere in a snapshot file.
-    sites: BTreeMap<Place, NetNs>,
+    /// What can be done where it was read.
+    pub(crate) reach: Reach,
 }
 
 impl fmt::Display for Read {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_of_objects() {
+            let count = |it: Option<usize>| it.map_or_else(|| "no".to_owned(), |it| it.to_string());
+            let cluster = &self.snapshot.cluster;
+            let n_nodes = count(cluster.nodes.known().map(Vec::len));
+            let n_pods = count(cluster.pods.known().map(Vec::len));
+            let n_services = count(cluster.services.known().map(Vec::len));
+            let took = seconds(self.took);
+            return write!(
+                f,
+                "read the objects of {n_nodes} nodes, {n_pods} pods, {n_services} services in {took}"
+            );
+        }
         let n_services = self.snapshot.cluster.services.known().map_or(0, Vec::len);
         let n_pods = self.snapshot.pods.values().filter(|it| matches!(it, Observed::Known(_))).count();
         let n_nodes = self.snapshot.nodes.values().filter(|it| matches!(it, Observed::Known(_))).count();
@@ -139,6 +163,12 @@ impl fmt::Display for Read {
 }
 
 impl Read {
+    /// Was the API server asked, and no node?
+    fn is_of_objects(&self) -> bool {
+        let is_known = self.snapshot.nodes.values().any(|it| matches!(it, Observed::Known(_)));
+        !is_known && self.snapshot.source.starts_with("kubeconfig/")
+    }
+
     /// Sends packets as long as some are worth sending.
     fn probe(&mut self) {
         for _ in 0..MOST_ROUNDS {
@@ -151,7 +181,7 @@ impl Read {
 
     /// Sends packets of what a diagnosis says to be broken, where the option asks for packets. Was anything seen of them?
     pub(crate) fn confirm(&mut self, probing: Probing, found: &Diagnosis) -> bool {
-        if probing.is_none() || self.sites.is_empty() {
+        if probing.is_none() || self.reach.is_nowhere() {
             return false;
         }
         let asked = confirmations(&self.snapshot, found);
@@ -170,7 +200,7 @@ impl Read {
         let start = Instant::now();
         let _step = Step::new(format!("sending {} probes", probes.len()));
         let n_before = self.snapshot.observations.len();
-        for observed in hopwise_probe::observe(&self.sites, probes) {
+        for observed in self.reach.observe(probes) {
             match observed {
                 Ok(seen) => self.snapshot.observations.extend(seen),
                 Err(error) => {
@@ -189,7 +219,7 @@ impl Read {
 impl Source {
     /// Was a source named?
     pub(crate) fn is_named(&self) -> bool {
-        self.lab.is_some() || self.snapshot.is_some()
+        self.lab.is_some() || self.snapshot.is_some() || self.cluster.is_named()
     }
 
     /// The lab, for what is done in one.
@@ -197,7 +227,7 @@ impl Source {
         match (&self.lab, &self.snapshot) {
             (Some(name), _) => Ok(name),
             (None, Some(_)) => Err(SourceFailure::NotLive),
-            (None, None) => Err(SourceFailure::NoSource),
+            (None, None) => Err(SourceFailure::NoLab),
         }
     }
 
@@ -206,7 +236,7 @@ impl Source {
         match (&self.lab, &self.snapshot) {
             (Some(name), _) => format!("--lab {name}"),
             (None, Some(path)) => format!("--snapshot {}", quoted(path)),
-            (None, None) => String::new(),
+            (None, None) => self.cluster.words(&self.focus),
         }
     }
 
@@ -214,18 +244,18 @@ impl Source {
     /// namespace, and only a process with one thread can enter that.
     pub(crate) fn read(&self) -> Result<Read, SourceFailure> {
         let start = Instant::now();
-        let (snapshot, sites) = match (&self.lab, &self.snapshot) {
+        let (snapshot, reach) = match (&self.lab, &self.snapshot) {
             (Some(name), _) => from_lab(name)?,
-            (None, Some(path)) => (read_file(path)?, BTreeMap::new()),
-            (None, None) => return Err(SourceFailure::NoSource),
+            (None, Some(path)) => (read_file(path)?, Reach::Nowhere),
+            (None, None) => self.cluster.read(&self.focus)?,
         };
-        Ok(Read { snapshot, took: start.elapsed(), probed: None, sites })
+        Ok(Read { snapshot, took: start.elapsed(), probed: None, reach })
     }
 
     /// The same, and sends packets from the places that were read: those that the option asks for.
     pub(crate) fn read_and_probe(&self, probing: Probing) -> Result<Read, SourceFailure> {
         let mut read = self.read()?;
-        if probing.probe == ProbeMode::Auto && !read.sites.is_empty() {
+        if probing.probe == ProbeMode::Auto && !read.reach.is_nowhere() {
             read.probe();
         }
         Ok(read)
@@ -252,7 +282,7 @@ pub(crate) fn read_file(path: &Path) -> Result<Snapshot, SourceFailure> {
 }
 
 /// Reads a lab, and opens the network namespaces of its nodes and pods.
-fn from_lab(name: &LabName) -> Result<(Snapshot, BTreeMap<Place, NetNs>), SourceFailure> {
+fn from_lab(name: &LabName) -> Result<(Snapshot, Reach), SourceFailure> {
     let of_lab = |source| SourceFailure::Lab { name: name.to_string(), source };
     let lab = Lab::open(name).map_err(of_lab)?;
     lab.enter_user_namespace().map_err(of_lab)?;
@@ -269,7 +299,7 @@ fn from_lab(name: &LabName) -> Result<(Snapshot, BTreeMap<Place, NetNs>), Source
     let members = lab.members().iter();
     let sites = members.filter_map(|it| Some((it.place.clone()?, open(it))));
     let sites = sites.map(|(place, netns)| Ok((place, netns?))).collect::<Result<_, SourceFailure>>()?;
-    Ok((snapshot, sites))
+    Ok((snapshot, Reach::Lab(sites)))
 }
 
 /// The objects that the lab keeps in place of an API server.

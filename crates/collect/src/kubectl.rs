@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use hopwise_snapshot::{
-    Cluster, ConfigMap, EndpointSlice, Namespace, NetworkPolicy, NodeObject, ObjectMeta, Observed, PodObject,
-    Service, Workload,
+    Cluster, ConfigMap, ContainerStatus, EndpointSlice, Event, Namespace, NetworkPolicy, NodeObject,
+    ObjectMeta, Observed, PodObject, Service, Workload,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -24,7 +24,7 @@ pub struct Objects {
 }
 
 /// The kinds that a snapshot holds.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "Node",
     "Pod",
     "Service",
@@ -36,6 +36,7 @@ const KINDS: [&str; 11] = [
     "Deployment",
     "ReplicaSet",
     "StatefulSet",
+    "Event",
 ];
 
 /// Reads documents from files, in the order of their names.
@@ -102,6 +103,7 @@ impl Objects {
             Some("ConfigMap") => begin(&mut cluster.config_maps),
             Some("NetworkPolicy") => begin(&mut cluster.network_policies),
             Some("Namespace") => begin(&mut cluster.namespaces),
+            Some("Event") => begin(&mut cluster.events),
             Some(_) => begin(&mut cluster.workloads),
             None => self.not_understood.push(format!("{}: an empty list of an unknown kind", document.file)),
         }
@@ -111,7 +113,18 @@ impl Objects {
         let cluster = &mut self.cluster;
         match kind {
             "Node" => push(&mut cluster.nodes, document, kind, text),
-            "Pod" => push(&mut cluster.pods, document, kind, text),
+            "Pod" => {
+                push(&mut cluster.pods, document, kind, text)?;
+                list(&mut cluster.pods).last_mut().into_iter().for_each(only_what_is_asked);
+                Ok(())
+            }
+            "Event" => {
+                push(&mut cluster.events, document, kind, text)?;
+                if let Some(event) = list(&mut cluster.events).last_mut() {
+                    cut(&mut event.message);
+                }
+                Ok(())
+            }
             "Service" => push(&mut cluster.services, document, kind, text),
             "EndpointSlice" => push(&mut cluster.endpoint_slices, document, kind, text),
             "NetworkPolicy" => push(&mut cluster.network_policies, document, kind, text),
@@ -202,13 +215,32 @@ macro_rules! objects {
     };
 }
 
-objects!(NodeObject, PodObject, Service, EndpointSlice, ConfigMap, NetworkPolicy, Namespace, Workload);
+objects!(NodeObject, PodObject, Service, EndpointSlice, ConfigMap, NetworkPolicy, Namespace, Workload, Event);
+
+/// A pod without the volumes that say nothing about the network, and without secrets in what its programs said.
+fn only_what_is_asked(pod: &mut PodObject) {
+    pod.spec.volumes.retain(|it| it.host_path.is_some() || it.config_map.is_some());
+    let status = &mut pod.status;
+    for status in status.container_statuses.iter_mut().chain(&mut status.init_container_statuses) {
+        without_secrets_in_messages(status);
+    }
+}
+
+/// The message of a container that ended is what the program wrote.
+fn without_secrets_in_messages(status: &mut ContainerStatus) {
+    for state in [&mut status.state, &mut status.last_state] {
+        state.waiting.iter_mut().for_each(|it| cut(&mut it.message));
+        state.terminated.iter_mut().for_each(|it| cut(&mut it.message));
+    }
+}
+
+fn cut(text: &mut String) {
+    *text = redact::text(text).0;
+}
 
 /// A ConfigMap may hold a kubeconfig.
 fn without_secrets(map: &mut ConfigMap) {
-    for text in map.data.values_mut() {
-        *text = redact::text(text).0;
-    }
+    map.data.values_mut().for_each(cut);
 }
 
 #[cfg(test)]
@@ -290,6 +322,48 @@ mod tests {
         let workload = &objects.cluster.workloads.known().unwrap()[0];
         assert_eq!(workload.kind, "Deployment");
         assert_eq!(workload.metadata.annotations.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn how_containers_ended_is_read() {
+        let pod = r#"{"kind":"Pod","metadata":{"name":"coredns-1","namespace":"kube-system"},
+            "spec":{"volumes":[{"name":"cfg","configMap":{"name":"coredns"}},{"name":"cni","hostPath":{"path":"/etc/cni/net.d"}},
+                {"name":"token","secret":{"secretName":"s"}},{"name":"kube-api-access","projected":{"sources":[]}}]},
+            "status":{"phase":"Running","hostIP":"10.0.0.1","containerStatuses":[{"name":"coredns","ready":false,"restartCount":4,
+                "state":{"waiting":{"reason":"CrashLoopBackOff","message":"back-off 1m20s"}},
+                "lastState":{"terminated":{"exitCode":1,"reason":"Error","message":"token: abcdef0123\nLoop detected",
+                    "startedAt":"2026-11-21T10:00:00Z","finishedAt":"2026-11-21T10:00:03Z","containerID":"x"}}}]}}"#;
+        let objects = read(&[("p.json", pod)]).unwrap();
+        let pod = &objects.cluster.pods.known().unwrap()[0];
+        let names: Vec<_> = pod.spec.volumes.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["cfg", "cni"], "other volumes are left out");
+        let status = &pod.status.container_statuses[0];
+        assert_eq!(status.state.waiting.as_ref().unwrap().reason, "CrashLoopBackOff");
+        let ended = status.last_state.terminated.as_ref().unwrap();
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (1, "Error"));
+        assert_eq!(ended.message, "token: [redacted]\nLoop detected");
+        assert_eq!(ended.finished_at.unwrap().to_string(), "2026-11-21T10:00:03Z");
+    }
+
+    #[test]
+    fn events_of_old_and_new_reporters_are_read() {
+        let events = r#"{"kind":"List","items":[
+            {"kind":"Event","apiVersion":"v1","metadata":{"name":"a.1","namespace":"n"},"type":"Warning","reason":"BackOff",
+             "involvedObject":{"kind":"Pod","namespace":"n","name":"a","fieldPath":"spec.containers{c}"},"count":7,
+             "message":"Back-off restarting; password=hunter2","source":{"component":"kubelet","host":"n1"},
+             "firstTimestamp":"2026-11-21T10:00:00Z","lastTimestamp":"2026-11-21T10:09:00Z","eventTime":null},
+            {"kind":"Event","apiVersion":"v1","metadata":{"name":"a.2","namespace":"n"},"type":"Normal","reason":"Scheduled",
+             "involvedObject":{"kind":"Pod","namespace":"n","name":"a"},"eventTime":"2026-11-21T09:59:59.123456Z",
+             "firstTimestamp":null,"lastTimestamp":null,"reportingComponent":"default-scheduler"}]}"#;
+        let cluster = read(&[("events.json", events)]).unwrap().cluster;
+        let [old, new] = cluster.events.known().unwrap().as_slice() else { panic!("two events") };
+        assert!(old.is_warning() && !new.is_warning());
+        assert!(!old.message.contains("hunter2"), "{}", old.message);
+        assert_eq!(old.last_seen().unwrap().to_string(), "2026-11-21T10:09:00Z");
+        assert_eq!(new.last_seen().unwrap().to_string(), "2026-11-21T09:59:59.123456Z");
+        assert_eq!(old.involved_object.field_path, "spec.containers{c}");
+        let empty = read(&[("events.json", r#"{"kind":"List","items":[]}"#)]).unwrap().cluster;
+        assert_eq!(empty.events, Observed::Known(Vec::new()));
     }
 
     #[test]

@@ -374,7 +374,7 @@ fn usable_endpoints(
 fn recipients_of(cluster: &Cluster, endpoints: &[SocketAddr]) -> BTreeSet<Recipient> {
     let recipients: BTreeSet<Recipient> = endpoints.iter().map(|it| recipient_of(cluster, it.ip())).collect();
     let is_outside = recipients.iter().any(|it| matches!(it, Recipient::Outside(_)));
-    let knows_all = cluster.nodes.known().is_some() && cluster.pods.known().is_some();
+    let knows_all = cluster.has_all("nodes") && cluster.has_all("pods");
     if is_outside && !knows_all { BTreeSet::new() } else { recipients }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hopwise_dataplane::{Assumption, State, Unknown, Verification};
-use hopwise_snapshot::{Element, NetNs, Observed, Place, Reason, Snapshot};
+use hopwise_snapshot::{Cluster, Element, NetNs, Observed, Place, Reason, Scope, Snapshot};
 
 use crate::finding::UnknownFact;
 
@@ -25,6 +25,10 @@ pub(crate) fn unknown(verification: &Verification) -> Vec<UnknownFact> {
 fn settled_by(assumption: &Assumption) -> String {
     let place = assumption.element.of_place().map_or_else(|| "the cluster".to_owned(), |it| it.to_string());
     match &assumption.reason {
+        Unknown::NotCollected(Reason::NotAsked(option)) => format!("run without {option}"),
+        Unknown::NotCollected(Reason::NotPermitted(right)) if assumption.element.of_place().is_none() => {
+            format!("run as somebody who may {right}; deploy/rbac.yaml grants it")
+        }
         Unknown::NotCollected(Reason::NotPermitted(right)) => format!("run with {right} on {place}"),
         Unknown::NotCollected(Reason::ProgramMissing(program)) => format!("install {program} on {place}"),
         Unknown::NotCollected(Reason::TimedOut) => format!("collect {place} again, with more time"),
@@ -42,6 +46,7 @@ pub(crate) fn not_seen(snapshot: &Snapshot) -> Vec<UnknownFact> {
             Assumption { element, reason: Unknown::NotCollected(reason.clone()), is_tried: false };
         all.push(UnknownFact { settled_by: settled_by(&assumption), assumption, n_flows: 0 });
     };
+    of_cluster(&snapshot.cluster, &mut add);
     for (name, node) in &snapshot.nodes {
         let place = Place::Node(name.clone());
         match node {
@@ -68,13 +73,43 @@ pub(crate) fn not_seen(snapshot: &Snapshot) -> Vec<UnknownFact> {
     all
 }
 
-fn of_namespace(place: &Place, net: &NetNs, add: &mut impl FnMut(Element, &Reason)) {
-    fn reason<T>(fact: &Observed<T>) -> Option<&Reason> {
-        match fact {
-            Observed::NotCollected(reason) => Some(reason),
-            Observed::Known(_) | Observed::Absent => None,
+/// The objects that could not be listed. What a source does not carry at all, as a lab's has no events, is no news.
+fn of_cluster(cluster: &Cluster, add: &mut impl FnMut(Element, &Reason)) {
+    let facts = [
+        ("node", reason(&cluster.nodes)),
+        ("pod", reason(&cluster.pods)),
+        ("service", reason(&cluster.services)),
+        ("endpointslice", reason(&cluster.endpoint_slices)),
+        ("configmap", reason(&cluster.config_maps)),
+        ("networkpolicy", reason(&cluster.network_policies)),
+        ("namespace", reason(&cluster.namespaces)),
+        ("workload", reason(&cluster.workloads)),
+        ("event", reason(&cluster.events)),
+        ("log", reason(&cluster.logs)),
+    ];
+    let facts = facts.into_iter().filter_map(|(kind, reason)| Some((kind, reason?)));
+    for (kind, reason) in facts.filter(|(_, reason)| **reason != Reason::SourceLacksIt) {
+        add(Element::new(&Scope::Cluster, [kind]), reason);
+    }
+    for (resource, reason) in &cluster.partly {
+        add(Element::new(&Scope::Cluster, [resource.as_str()]), reason);
+    }
+    for log in cluster.logs.known().into_iter().flatten() {
+        if let Observed::NotCollected(reason) = &log.lines {
+            let parts = ["log", &log.pod.namespace, &log.pod.name, &log.container];
+            add(Element::new(&Scope::Cluster, parts), reason);
         }
     }
+}
+
+fn reason<T>(fact: &Observed<T>) -> Option<&Reason> {
+    match fact {
+        Observed::NotCollected(reason) => Some(reason),
+        Observed::Known(_) | Observed::Absent => None,
+    }
+}
+
+fn of_namespace(place: &Place, net: &NetNs, add: &mut impl FnMut(Element, &Reason)) {
     let facts = [
         ("links", reason(&net.links)),
         ("addresses", reason(&net.addresses)),

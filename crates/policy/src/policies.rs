@@ -153,6 +153,8 @@ pub struct Policies<'a> {
     node_by_address: BTreeMap<IpAddr, NodeName>,
     context: Context<'a>,
     missing: Vec<Unknown>,
+    /// Why not all pods were read, where some were.
+    partly: Option<Reason>,
 }
 
 impl<'a> Policies<'a> {
@@ -171,6 +173,7 @@ impl<'a> Policies<'a> {
                 ip_block_selects_pods: true,
             },
             missing: Vec::new(),
+            partly: cluster.partly.get("pods").cloned(),
         };
         if let Observed::NotCollected(reason) = &cluster.network_policies {
             policies.missing.push(Unknown::Policies(reason.clone()));
@@ -269,6 +272,12 @@ impl<'a> Policies<'a> {
                 }
                 Peer::Address(address) => {
                     let node = self.node_by_address.get(address).cloned();
+                    // A policy may select it by labels that nobody read.
+                    if let Some(reason) =
+                        self.partly.as_ref().filter(|_| node.is_none() && !self.by_namespace.is_empty())
+                    {
+                        unknown.push(Unknown::Pods(reason.clone()));
+                    }
                     End { pod: None, address: Some(*address), node }
                 }
             };

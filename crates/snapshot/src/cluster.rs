@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeName, Observed, Place, PodName};
+use crate::{ContainerLog, ContainerState, Event, NodeName, Observed, Place, PodName, Reason};
 
 /// The objects of a cluster, each kind as it could be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +33,34 @@ pub struct Cluster {
     pub namespaces: Observed<Vec<Namespace>>,
     /// DaemonSets, Deployments, ReplicaSets and StatefulSets of all namespaces.
     pub workloads: Observed<Vec<Workload>>,
+    /// Events of all namespaces, the newest.
+    pub events: Observed<Vec<Event>>,
+    /// The last lines of the containers that make the network.
+    pub logs: Observed<Vec<ContainerLog>>,
+    /// Lists that hold less than they should, by their resource (`pods`), with the reason. What is not in such a list may
+    /// be there all the same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub partly: BTreeMap<String, Reason>,
 }
 
 impl Cluster {
+    /// Is the list of a resource (`pods`) there, and whole?
+    pub fn has_all(&self, resource: &str) -> bool {
+        let is_known = match resource {
+            "nodes" => self.nodes.known().is_some(),
+            "pods" => self.pods.known().is_some(),
+            "services" => self.services.known().is_some(),
+            "endpointslices" => self.endpoint_slices.known().is_some(),
+            "configmaps" => self.config_maps.known().is_some(),
+            "networkpolicies" => self.network_policies.known().is_some(),
+            "namespaces" => self.namespaces.known().is_some(),
+            "daemonsets" | "deployments" => self.workloads.known().is_some(),
+            "events" => self.events.known().is_some(),
+            _ => false,
+        };
+        is_known && !self.partly.contains_key(resource)
+    }
+
     /// The node object called `name`.
     pub fn node(&self, name: &NodeName) -> Option<&NodeObject> {
         self.nodes.known()?.iter().find(|it| it.metadata.name == name.0)
@@ -230,6 +255,9 @@ pub struct ObjectCondition {
     /// Why, as a sentence.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// Since when it has this status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<jiff::Timestamp>,
 }
 
 /// A pod.
@@ -303,6 +331,39 @@ pub struct PodSpec {
     pub init_containers: Vec<Container>,
     /// Its containers.
     pub containers: Vec<Container>,
+    /// What it mounts of its node, and of ConfigMaps; other volumes are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
+}
+
+/// What a pod mounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Volume {
+    /// Its name in the pod.
+    pub name: String,
+    /// A directory or file of the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<HostPathVolume>,
+    /// A ConfigMap of the pod's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ConfigMapVolume>,
+}
+
+/// A directory or file of the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostPathVolume {
+    /// Where it lies on the node.
+    pub path: String,
+}
+
+/// A ConfigMap as files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigMapVolume {
+    /// Its name.
+    pub name: String,
 }
 
 /// Additions to a pod's resolver configuration.
@@ -414,6 +475,15 @@ impl fmt::Display for Protocol {
 pub struct PodStatus {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: String,
+    /// Why it is in that phase, as one word: `Evicted`, `NodeLost`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Why, as a sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The node's address, as its kubelet says.
+    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<String>,
     /// The first of [`PodStatus::pod_ips`].
     #[serde(rename = "podIP", skip_serializing_if = "Option::is_none")]
     pub pod_ip: Option<String>,
@@ -423,9 +493,12 @@ pub struct PodStatus {
     /// Its conditions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ObjectCondition>,
-    /// Its containers' states.
+    /// The states of its containers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// The states of the containers that run before the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub init_container_statuses: Vec<ContainerStatus>,
 }
 
 /// An address of a pod.
@@ -446,6 +519,12 @@ pub struct ContainerStatus {
     pub ready: bool,
     /// How often it was started again.
     pub restart_count: u32,
+    /// What it does now.
+    #[serde(skip_serializing_if = "ContainerState::is_empty")]
+    pub state: ContainerState,
+    /// How it ended the last time.
+    #[serde(skip_serializing_if = "ContainerState::is_empty")]
+    pub last_state: ContainerState,
 }
 
 /// A Service.

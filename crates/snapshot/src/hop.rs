@@ -11,7 +11,12 @@ use sha2::{Digest, Sha256};
 use crate::Snapshot;
 
 /// The version that [`write`] writes. A new meaning in the document needs a new version.
-pub const FORMAT: u32 = 1;
+///
+/// | version | new in it |
+/// |---|---|
+/// | 1 | |
+/// | 2 | events, logs, how containers ended, lists that are not whole; the reason `notAsked` |
+pub const FORMAT: u32 = 2;
 
 /// The most that a decoded document may take, in bytes: a small hostile file must not fill the memory.
 pub const LARGEST_DOCUMENT: u64 = 4 << 30;
@@ -140,6 +145,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_version_1_is_read_and_lacks_what_is_new() {
+        let document = r#"{"takenAt":"2026-11-21T10:00:00Z","source":"old","nodes":{},"pods":{},"cluster":{
+            "pods":{"known":[{"metadata":{"name":"a","namespace":"n"},"spec":{"hostNetwork":false,"containers":[]},
+            "status":{"phase":"Running","containerStatuses":[{"name":"c","ready":true,"restartCount":2}]}}]}}}"#;
+        let mut bytes = b"hopwise-snapshot 1\n".to_vec();
+        let mut encoder = GzEncoder::new(&mut bytes, Compression::fast());
+        encoder.write_all(document.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+        let cluster = read(&bytes).unwrap().cluster;
+        assert!(cluster.events.is_not_collected() && cluster.logs.is_not_collected());
+        assert!(cluster.has_all("pods") && !cluster.has_all("services"));
+        let container = &cluster.pods.known().unwrap()[0].status.container_statuses[0];
+        assert_eq!(container.restart_count, 2);
+        assert!(container.state.is_empty() && container.last_state.is_empty());
+    }
+
+    #[test]
     fn a_file_cut_anywhere_is_refused_without_panic() {
         let bytes = write(&sample());
         for end in 0..bytes.len() {
@@ -150,10 +172,10 @@ mod tests {
 
     #[test]
     fn a_newer_file_is_refused_by_its_version() {
-        let error = read(b"hopwise-snapshot 2\nwhatever").unwrap_err();
+        let error = read(b"hopwise-snapshot 3\nwhatever").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "format 2 is newer than 1, the newest that this version of Hopwise reads"
+            "format 3 is newer than 2, the newest that this version of Hopwise reads"
         );
     }
 

@@ -13,6 +13,7 @@
 mod cluster;
 mod element;
 pub mod facts;
+mod happening;
 pub mod hop;
 mod host;
 mod link;
@@ -29,16 +30,20 @@ mod sysctl;
 mod traffic_control;
 
 pub use cluster::{
-    ClientIpConfig, Cluster, ConfigMap, Container, ContainerPort, ContainerStatus, Endpoint,
-    EndpointConditions, EndpointHint, EndpointHints, EndpointPort, EndpointSlice, HostAlias, IpBlock,
-    LabelSelector, LabelSelectorRequirement, LoadBalancerIngress, LoadBalancerStatus, Namespace,
+    ClientIpConfig, Cluster, ConfigMap, ConfigMapVolume, Container, ContainerPort, ContainerStatus, Endpoint,
+    EndpointConditions, EndpointHint, EndpointHints, EndpointPort, EndpointSlice, HostAlias, HostPathVolume,
+    IpBlock, LabelSelector, LabelSelectorRequirement, LoadBalancerIngress, LoadBalancerStatus, Namespace,
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, NetworkPolicySpec, NodeAddress,
     NodeObject, NodeSpec, NodeStatus, ObjectCondition, ObjectMeta, ObjectReference, OwnerReference,
     PodDnsConfig, PodDnsConfigOption, PodIp, PodObject, PodSpec, PodStatus, PortNumberOrName, Protocol,
-    Service, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, Taint, Workload, WorkloadSpec,
-    WorkloadStatus,
+    Service, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig, Taint, Volume, Workload,
+    WorkloadSpec, WorkloadStatus,
 };
 pub use element::{Element, Scope};
+pub use happening::{
+    ContainerLog, ContainerRunning, ContainerState, ContainerTerminated, ContainerWaiting, Event,
+    EventSeries, EventSource, InvolvedObject, LogLine,
+};
 pub use host::{File, FileContent, Node, Pod, Process};
 pub use link::{
     Address, AddressFlags, Bridge, BridgePort, IPV6_MIN_MTU, Link, LinkDetail, LinkFlags, LinkStatistics,

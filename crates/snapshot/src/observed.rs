@@ -26,7 +26,9 @@ pub enum Observed<T> {
 pub enum Reason {
     /// The snapshot's source does not carry this fact.
     SourceLacksIt,
-    /// The collector lacked a right; the text names it (`CAP_NET_ADMIN in the namespace`).
+    /// Nobody asked for it; the text is the option that leaves it out (`--nodes-via none`).
+    NotAsked(String),
+    /// The collector lacked a right; the text names it (`CAP_NET_ADMIN in the namespace`, `list pods`).
     NotPermitted(String),
     /// The collector gave up at its deadline.
     TimedOut,
@@ -47,6 +49,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SourceLacksIt => f.write_str("the source does not carry it"),
+            Self::NotAsked(option) => write!(f, "not asked for: {option}"),
             Self::NotPermitted(right) => write!(f, "not permitted: needs {right}"),
             Self::TimedOut => f.write_str("timed out"),
             Self::ProgramMissing(program) => write!(f, "the program `{program}` was not found"),
@@ -62,6 +65,7 @@ impl Reason {
     pub fn word(&self) -> &'static str {
         match self {
             Self::SourceLacksIt => "sourceLacksIt",
+            Self::NotAsked(_) => "notAsked",
             Self::NotPermitted(_) => "notPermitted",
             Self::TimedOut => "timedOut",
             Self::ProgramMissing(_) => "programMissing",

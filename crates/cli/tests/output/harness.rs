@@ -24,10 +24,12 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// A command that finds the snapshots by their bare names, and no lab of anybody.
+/// A command that finds the snapshots by their bare names, and no lab or cluster of anybody.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hopwise"));
     command.current_dir(directory()).env("HOPWISE_LAB_DIR", "/nonexistent/labs").env_remove("NO_COLOR");
+    // Nobody's cluster is asked.
+    command.env("HOME", "/nonexistent").env_remove("KUBECONFIG").env_remove("KUBERNETES_SERVICE_HOST");
     command
 }
 

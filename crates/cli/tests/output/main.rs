@@ -10,5 +10,7 @@ mod demo;
 mod documents;
 mod handbook;
 mod harness;
+mod image;
+mod live;
 mod manual;
 mod texts;

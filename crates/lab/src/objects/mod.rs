@@ -171,6 +171,7 @@ impl ObjectStore {
             network_policies: self.typed(NETWORK_POLICIES)?,
             namespaces: self.typed(NAMESPACES)?,
             workloads: self.typed(WORKLOADS)?,
+            ..Cluster::default()
         })
     }
 

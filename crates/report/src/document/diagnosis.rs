@@ -213,7 +213,7 @@ pub struct UnknownEntry {
     pub element: String,
     /// Why, as a word.
     #[schemars(extend("enum" = [
-        "sourceLacksIt", "notPermitted", "timedOut", "programMissing", "unsupported", "tooLarge", "failed",
+        "sourceLacksIt", "notAsked", "notPermitted", "timedOut", "programMissing", "unsupported", "tooLarge", "failed",
         "notModelled", "other"
     ]))]
     pub reason: &'static str,
@@ -384,6 +384,7 @@ pub(super) fn reason_word(reason: &Unknown) -> &'static str {
         Unknown::NotModelled(_) => "notModelled",
         Unknown::NotCollected(reason) => match reason {
             Reason::SourceLacksIt => "sourceLacksIt",
+            Reason::NotAsked(_) => "notAsked",
             Reason::NotPermitted(_) => "notPermitted",
             Reason::TimedOut => "timedOut",
             Reason::ProgramMissing(_) => "programMissing",

@@ -15,6 +15,17 @@ pub(super) fn of_cluster(facts: &mut Facts<'_>, cluster: &Cluster) {
     objects(facts, "networkpolicy", &cluster.network_policies);
     objects(facts, "namespace", &cluster.namespaces);
     objects(facts, "workload", &cluster.workloads);
+    for (resource, reason) in &cluster.partly {
+        facts.not_collected(Element::new(&Scope::Cluster, [kind_of(resource)]), reason);
+    }
+}
+
+/// The kind in the names of a resource's objects.
+fn kind_of(resource: &str) -> &str {
+    match resource {
+        "networkpolicies" => "networkpolicy",
+        other => other.strip_suffix('s').unwrap_or(other),
+    }
 }
 
 fn objects<T: Serialize>(facts: &mut Facts<'_>, kind: &str, list: &Observed<Vec<T>>) {
