@@ -17,7 +17,7 @@ use std::{
 use hopwise_snapshot::{NodeName, Observed, Reason};
 use hopwise_wire::{
     Asked, Departed, FROM_A_CLIENT, FROM_A_NODE, Greeting, PodIdentity, Refusal, Reply, Request, Told,
-    Welcome,
+    Welcome, WireError,
 };
 
 use crate::{

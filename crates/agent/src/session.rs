@@ -377,14 +377,16 @@ mod tests {
         Line::new(Box::new(here.try_clone().unwrap()), Box::new(Writes(here)))
     }
 
-    /// A session with a node that does this once it was greeted.
-    fn with(node: impl FnOnce(&mut UnixStream) + Send + 'static) -> Session {
+    /// A session with a node that does this once it was greeted and asked for the first time.
+    fn with(node: impl FnOnce(&mut UnixStream, &mut BufReader<UnixStream>) + Send + 'static) -> Session {
         let (here, mut there) = UnixStream::pair().unwrap();
         thread::spawn(move || {
             greet(&mut there, Greeting::Node).unwrap();
             let mut reads = BufReader::new(there.try_clone().unwrap());
             be_greeted(&mut reads, Greeting::Client).unwrap();
-            node(&mut there);
+            let first: Option<Asked> = read(&mut reads, &FROM_A_CLIENT).unwrap();
+            assert_eq!(first.unwrap().id, 1);
+            node(&mut there, &mut reads);
         });
         Session::open(line(here)).unwrap()
     }
@@ -411,16 +413,13 @@ mod tests {
     #[test]
     fn a_node_that_ends_or_talks_nonsense_is_an_error() {
         let name = NodeName::from("w1");
-        let session = with(|_| ());
+        let session = with(|_, _| ());
         assert!(matches!(session.begin(&name, &[]), Err(SessionError::Ended(_))));
-        let session = with(|there| there.write_all(&[0, 0, 0, 3, 1, 2, 3]).unwrap());
+        let session = with(|there, _| there.write_all(&[0, 0, 0, 3, 1, 2, 3]).unwrap());
         assert!(
             matches!(session.begin(&name, &[]), Err(SessionError::Ended(why)) if why.contains("damaged"))
         );
-        let session = with(|there| {
-            tell(there, 1, Reply::Watching);
-            thread::sleep(Duration::from_secs(5));
-        });
+        let session = with(|there, _| tell(there, 1, Reply::Watching));
         assert_eq!(session.begin(&name, &[]), Err(SessionError::Unexpected("watching")));
     }
 
@@ -440,7 +439,7 @@ mod tests {
             Reply::Node(Box::new(Observed::Absent)),
             Reply::Done,
         ];
-        let session = with(move |there| said.into_iter().for_each(|it| tell(there, 1, it)));
+        let session = with(move |there, _| said.into_iter().for_each(|it| tell(there, 1, it)));
         let pods = [PodIdentity { name: own, uid: String::new() }];
         let collected = session.collect(&name, &pods, bounds(), &|_, _| ()).unwrap();
         assert!(collected.pods.is_empty());
@@ -449,10 +448,9 @@ mod tests {
 
     #[test]
     fn replies_find_their_requests_in_any_order() {
-        let session = with(|there| {
-            let mut reads = BufReader::new(there.try_clone().unwrap());
-            let mut asked = || read::<Asked>(&mut reads, &FROM_A_CLIENT).unwrap().unwrap().id;
-            let (first, second) = (asked(), asked());
+        let session = with(|there, reads| {
+            let asked: Option<Asked> = read(reads, &FROM_A_CLIENT).unwrap();
+            let (first, second) = (1, asked.unwrap().id);
             tell(there, 99, Reply::Done);
             tell(there, second, Reply::Refused(Refusal::NotAllowed("the second".to_owned())));
             tell(there, first, Reply::Refused(Refusal::NotAllowed("the first".to_owned())));

@@ -35,8 +35,9 @@ fn a_program_runs_in_the_network_of_its_place() {
     assert_eq!((ttl(&a).as_str(), ttl(&w1.netns).as_str()), ("33", "64"));
 
     let mut rules = command(node.clone(), &["nft", "-f", "-"]);
-    "table inet zz { chain c { } }\n".clone_into(&mut rules.input);
-    assert_eq!(nodes.run(&rules).unwrap().code, 0);
+    "table inet zz {\n\tchain c {\n\t}\n}\n".clone_into(&mut rules.input);
+    let end = nodes.run(&rules).unwrap();
+    assert_eq!((end.code, end.complaint.as_str()), (0, ""));
     assert!(w1.netns.sh("nft list tables").contains("inet zz"));
     assert!(!a.sh("nft list tables").contains("zz"));
 

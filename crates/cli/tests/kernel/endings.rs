@@ -151,6 +151,7 @@ fn an_agent_removes_what_it_was_put_into() {
         .arg(&place)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut greeting = [0; 15];

@@ -52,14 +52,15 @@ fn what_crosses_is_seen_at_both_ends_and_what_is_lost_between_is_not() {
     let all = Seen { n_left: 5, n_arrived: 5 };
     assert_eq!(seen(&nodes, &crossing()), [all; 4]);
     // The recipient's own rules do not matter, the underlay's do.
-    w2.netns.sh("nft 'table inet f { chain c { type filter hook input priority 0; policy drop; } }'");
-    fabric
-        .sh("nft 'table bridge f { chain c { type filter hook forward priority 0; udp dport 8472 drop; } }'");
+    w2.netns.sh("nft 'table inet f { chain c { type filter hook input priority 0; policy drop; }; }'");
+    fabric.sh(
+        "nft 'table bridge f { chain c { type filter hook forward priority 0; udp dport 8472 drop; }; }'",
+    );
     let lost = Seen { n_left: 5, n_arrived: 0 };
     assert_eq!(seen(&nodes, &crossing()), [lost, all, all, all]);
     // And the sender's.
     w1.netns
-        .sh("nft 'table inet f { chain c { type filter hook output priority 0; udp dport 8473 drop; } }'");
+        .sh("nft 'table inet f { chain c { type filter hook output priority 0; udp dport 8473 drop; }; }'");
     assert_eq!(seen(&nodes, &crossing()), [lost, Seen::default(), all, all]);
 }
 
