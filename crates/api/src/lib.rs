@@ -19,6 +19,7 @@ mod node_pod;
 mod proxy;
 mod read;
 mod request;
+mod restart;
 mod server;
 
 pub use error::{ApiError, Said};
@@ -26,6 +27,7 @@ pub use kubeconfig::Environment;
 pub use limits::Limits;
 pub use node_pod::{NodeLine, NodePodError, NodePodOptions, NodePods};
 pub use proxy::Proxies;
+pub use restart::RestartError;
 pub use server::{Access, ApiServer};
 
 /// How far reading is.

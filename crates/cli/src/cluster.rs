@@ -152,6 +152,22 @@ impl ClusterOptions {
         Ok(self.open.server.get_or_init(|| server))
     }
 
+    /// What tells this cluster from others, as a file name.
+    pub(crate) fn identity(&self, focus: &Focus) -> Result<String, ApiError> {
+        if self.local {
+            return Ok("local".to_owned());
+        }
+        let server = self.server(focus)?;
+        let text = format!("{}@{}", server.source(), server.address());
+        let plain = |it: char| if it.is_ascii_alphanumeric() || "-_.@".contains(it) { it } else { '_' };
+        Ok(text.chars().map(plain).collect())
+    }
+
+    /// The agents on the nodes, where some are reached.
+    pub(crate) fn agents(&self) -> Option<std::cell::Ref<'_, Nodes>> {
+        Some(self.open.nodes.get()?.as_ref().ok()?.borrow())
+    }
+
     /// Adds the state of the nodes, and of the pods on them.
     ///
     /// The one place where ways to nodes part: each gives the same facts, and what it does not reach is not collected.
@@ -179,7 +195,8 @@ impl ClusterOptions {
             NodesVia::None => Err(Reason::NotAsked("--nodes-via none".to_owned())),
             NodesVia::Ssh => {
                 let program = std::env::current_exe().and_then(fs::read);
-                let program = program.map_err(|it| Reason::Failed(format!("this program cannot be read: {it}")))?;
+                let program =
+                    program.map_err(|it| Reason::Failed(format!("this program cannot be read: {it}")))?;
                 Ok(Box::new(Ssh::new(SshProgram::new(program))))
             }
             NodesVia::Pod => {
@@ -199,8 +216,12 @@ impl ClusterOptions {
         let step = Step::new("reading this machine");
         let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
         let mut snapshot = Snapshot::new(jiff::Timestamp::now(), format!("local/{name}"));
-        let target =
-            Target { name: NodeName(name.clone()), hosts: vec![name], pods: Vec::new(), starting: Vec::new() };
+        let target = Target {
+            name: NodeName(name.clone()),
+            hosts: vec![name],
+            pods: Vec::new(),
+            starting: Vec::new(),
+        };
         let nodes = self.open.nodes.get_or_init(|| {
             let program = std::env::current_exe()
                 .map_err(|it| Reason::Failed(format!("this program cannot be found: {it}")))?;

@@ -17,7 +17,6 @@ use hopwise_diagnose::{
     Diagnosis, Finding, Kind, diagnose,
     plan::{Plan, Selector, plan, questions, samples},
 };
-use hopwise_lab::LabName;
 use hopwise_repair::{
     Entry, Persist, PlannedFinding, boot,
     journal::{BEFORE, FORMAT, after},
@@ -43,7 +42,7 @@ use crate::{
         run::{Run, Runs, point},
         undo::{TakenBack, take_back},
     },
-    source::{Probing, Read, Source, SourceFailure},
+    source::{Live, Probing, Read, Source, SourceFailure},
 };
 
 /// How long what was started anew may take until everything holds.
@@ -129,8 +128,8 @@ impl RepairCommand {
         let selected = self.findings.iter().map(|it| selector(it)).collect::<Result<Vec<_>, _>>()?;
         // Who applies holds the runs from the first reading on, so that nobody else repairs meanwhile.
         let live = if self.apply {
-            let lab = self.source.live()?;
-            Some((lab, Runs::of_lab(lab)?))
+            let live = self.source.live()?;
+            Some((live, Runs::of(live)?))
         } else {
             None
         };
@@ -152,10 +151,10 @@ impl RepairCommand {
         }
         let mut repaired =
             Repaired { plan: &plan, run: None, is_healed: None, why: None, n_asked: 0, left: Vec::new() };
-        if let Some((lab, runs)) = &live
+        if let Some((live, runs)) = &live
             && !plan.steps.is_empty()
         {
-            self.apply(snapshot, &found, (lab, runs), &mut repaired)?;
+            self.apply(snapshot, &found, (*live, runs), &mut repaired)?;
         }
         let report = Report::new(snapshot, &found);
         let guide = self.guide(program, &repaired);
@@ -176,7 +175,7 @@ impl RepairCommand {
         &self,
         snapshot: &Snapshot,
         found: &Diagnosis,
-        (lab, runs): (&LabName, &Runs),
+        (live, runs): (Live<'_>, &Runs),
         repaired: &mut Repaired<'_>,
     ) -> Result<(), Failure> {
         let plan = repaired.plan;
@@ -197,7 +196,7 @@ impl RepairCommand {
             findings: plan.repaired.iter().map(planned).collect(),
             steps: plan.planned(),
         })?;
-        let done = self.steps(&run, lab, plan).and_then(|()| self.verify(found, plan, repaired));
+        let done = self.steps(&run, live, plan).and_then(|()| self.verify(found, plan, repaired));
         match done {
             Ok(()) => {
                 run.write(&Entry::Healed)?;
@@ -208,7 +207,7 @@ impl RepairCommand {
                 complain(&format!("{why}; taking everything back"));
                 run.write(&Entry::Failed { why: why.clone() })?;
                 (repaired.is_healed, repaired.why) = (Some(false), Some(why));
-                let TakenBack { conflicts, left, .. } = take_back(&self.source, lab, &run, false)?;
+                let TakenBack { conflicts, left, .. } = take_back(&self.source, live, &run, false)?;
                 repaired.left = left;
                 repaired.left.extend(conflicts.iter().map(text::conflict));
             }
@@ -216,11 +215,11 @@ impl RepairCommand {
         Ok(())
     }
 
-    fn steps(&self, run: &Run, lab: &LabName, plan: &Plan) -> Result<(), Stopped> {
+    fn steps(&self, run: &Run, live: Live<'_>, plan: &Plan) -> Result<(), Stopped> {
         for (step, planned) in plan.planned().iter().enumerate() {
             run.write(&Entry::Begun { step }).map_err(Failure::from)?;
             for change in &planned.acts {
-                act::act(lab, change)?;
+                act::act(live, change)?;
                 point();
             }
             let read = self.source.read().map_err(Failure::from)?.snapshot;
@@ -297,10 +296,10 @@ impl UndoCommand {
     }
 
     fn answer(&self, program: Program) -> Result<ExitCode, Failure> {
-        let lab = self.source.live()?;
-        let runs = Runs::of_lab(lab)?;
+        let live = self.source.live()?;
+        let runs = Runs::of(live)?;
         let run = runs.find(self.run)?;
-        let TakenBack { elements, conflicts, left } = take_back(&self.source, lab, &run, self.yes)?;
+        let TakenBack { elements, conflicts, left } = take_back(&self.source, live, &run, self.yes)?;
         let journal = run.journal()?;
         let undone = Undone { run: run.number, journal: &journal, elements, conflicts, left };
         let again = format!("{} undo {} {} --yes", program.words(), run.number, self.source.words());

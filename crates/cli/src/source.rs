@@ -1,7 +1,6 @@
 //! Where the state comes from.
 
 use std::{
-    collections::BTreeMap,
     fmt, fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -69,12 +68,9 @@ const MOST_ROUNDS: usize = 4;
 /// Why a source could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceFailure {
-    /// A lab is needed, and none was named.
-    #[error("this version does that in labs alone: expected a lab as --lab NAME")]
-    NoLab,
     /// Packets were to be sent, and the source is no cluster.
     #[error(
-        "a snapshot file is no cluster: nothing can be sent from it or done in it; expected a lab as --lab NAME"
+        "a snapshot file is no cluster: nothing can be sent from it or done in it; expected a live cluster or --lab NAME"
     )]
     NotLive,
     /// The cluster.
@@ -102,7 +98,6 @@ impl SourceFailure {
     pub(crate) fn next(&self) -> Option<String> {
         let next = match self {
             Self::Cluster(error) => return error.next(),
-            Self::NoLab => "`hopwise lab up demo` makes a lab to try; then add --lab demo",
             Self::Lab { source: LabError::NoSuchLab { .. }, .. } => {
                 "`hopwise lab list` shows the labs that there are, `hopwise lab up NAME` makes one"
             }
@@ -119,6 +114,24 @@ impl SourceFailure {
             _ => return None,
         };
         Some(next.to_owned())
+    }
+}
+
+/// A source in which something can be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Live<'a> {
+    /// A lab.
+    Lab(&'a LabName),
+    /// A live cluster, or this machine.
+    Cluster(&'a ClusterOptions, &'a Focus),
+}
+
+impl std::fmt::Display for Live<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lab(name) => write!(f, "lab `{name}`"),
+            Self::Cluster(..) => f.write_str("this cluster"),
+        }
     }
 }
 
@@ -222,12 +235,12 @@ impl Source {
         self.lab.is_some() || self.snapshot.is_some() || self.cluster.is_named()
     }
 
-    /// The lab, for what is done in one.
-    pub(crate) fn live(&self) -> Result<&LabName, SourceFailure> {
+    /// Where something can be done.
+    pub(crate) fn live(&self) -> Result<Live<'_>, SourceFailure> {
         match (&self.lab, &self.snapshot) {
-            (Some(name), _) => Ok(name),
+            (Some(name), _) => Ok(Live::Lab(name)),
             (None, Some(_)) => Err(SourceFailure::NotLive),
-            (None, None) => Err(SourceFailure::NoLab),
+            (None, None) => Ok(Live::Cluster(&self.cluster, &self.focus)),
         }
     }
 

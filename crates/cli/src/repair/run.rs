@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hopwise_lab::{Lab, LabError, LabName};
+use hopwise_lab::{Lab, LabError};
 use hopwise_repair::journal::{Entry, JOURNAL, Journal, JournalError, State, finished};
 use hopwise_snapshot::{Snapshot, hop};
 use hopwise_sys::process::keep_open_in_programs;
+
+use crate::source::Live;
 
 /// How long a run waits for another one to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,14 +24,20 @@ pub(crate) enum RunError {
     /// The lab.
     #[error(transparent)]
     Lab(#[from] LabError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] Box<hopwise_api::ApiError>),
+    /// There is nowhere to write to.
+    #[error("there is no directory for what repairs write down: expected $XDG_STATE_HOME or $HOME")]
+    NoDirectory,
     /// Another repair or undo of the same cluster goes on.
-    #[error("another repair or undo of lab `{0}` goes on: wait until it has ended")]
+    #[error("another repair or undo of {0} goes on: wait until it has ended")]
     Busy(String),
     /// There is no such run.
     #[error("there is no run `{wanted}` of a repair: {known}")]
     NoSuchRun { wanted: String, known: String },
     /// There is nothing to take back.
-    #[error("no repair of lab `{0}` is left to take back")]
+    #[error("no repair of {0} is left to take back")]
     Nothing(String),
     /// A file.
     #[error("failed to write {path}")]
@@ -68,21 +76,29 @@ pub(crate) fn point() {
     }
 }
 
-/// The runs of a lab, which nobody else uses as long as this is held.
+/// The runs of a lab or a cluster, which nobody else uses as long as this is held.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    lab: LabName,
+    whose: String,
     directory: PathBuf,
     #[expect(dead_code, reason = "it is held, not read")]
     lock: File,
 }
 
 impl Runs {
-    /// Takes the runs of a lab; waits a while for another repair or undo to end.
-    pub(crate) fn of_lab(name: &LabName) -> Result<Self, RunError> {
-        let lab = Lab::open(name)?;
-        lab.enter_user_namespace()?;
-        let directory = lab.repairs_dir();
+    /// Takes the runs of a lab or a cluster; waits a while for another repair or undo to end.
+    pub(crate) fn of(live: Live<'_>) -> Result<Self, RunError> {
+        let directory = match live {
+            Live::Lab(name) => {
+                let lab = Lab::open(name)?;
+                lab.enter_user_namespace()?;
+                lab.repairs_dir()
+            }
+            Live::Cluster(cluster, focus) => {
+                let identity = cluster.identity(focus).map_err(Box::new)?;
+                state_directory().ok_or(RunError::NoDirectory)?.join("hopwise/repairs").join(identity)
+            }
+        };
         let write = |source| RunError::Write { path: directory.display().to_string(), source };
         fs::create_dir_all(&directory).map_err(write)?;
         let lock = File::open(&directory).map_err(write)?;
@@ -93,13 +109,13 @@ impl Runs {
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(50));
                 }
-                Err(TryLockError::WouldBlock) => return Err(RunError::Busy(name.to_string())),
+                Err(TryLockError::WouldBlock) => return Err(RunError::Busy(live.to_string())),
                 Err(TryLockError::Error(source)) => return Err(write(source)),
             }
         }
         // Who takes back what a killed repair began waits for the command that it was about to end.
         keep_open_in_programs(&lock).map_err(write)?;
-        Ok(Self { lab: name.clone(), directory, lock })
+        Ok(Self { whose: live.to_string(), directory, lock })
     }
 
     fn numbers(&self) -> Result<Vec<u32>, RunError> {
@@ -143,8 +159,14 @@ impl Runs {
                 Err(error) => return Err(error),
             }
         }
-        Err(RunError::Nothing(self.lab.to_string()))
+        Err(RunError::Nothing(self.whose.clone()))
     }
+}
+
+/// Where programs keep what is to stay, as the XDG Base Directory Specification has it.
+fn state_directory() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))
 }
 
 /// One run.

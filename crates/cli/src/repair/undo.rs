@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use hopwise_change::{Change, Settings, differing, follows, restore, settings};
-use hopwise_lab::LabName;
 use hopwise_repair::{
     Conflict, Entry, Journal, PlannedStep, Recorded,
     journal::{BEFORE, State, UNDO_FROM, after},
@@ -15,7 +14,10 @@ use super::{
     act,
     run::{Run, point},
 };
-use crate::{failure::Failure, source::Source};
+use crate::{
+    failure::Failure,
+    source::{Live, Source},
+};
 
 /// How often the state is read again to see what is still different.
 const MOST_ROUNDS: usize = 8;
@@ -34,7 +36,7 @@ pub(crate) struct TakenBack {
 /// Takes a run back. What somebody changed since is overwritten only on demand.
 pub(crate) fn take_back(
     source: &Source,
-    lab: &LabName,
+    live: Live<'_>,
     run: &Run,
     overwrite: bool,
 ) -> Result<TakenBack, Failure> {
@@ -62,7 +64,7 @@ pub(crate) fn take_back(
     let touched = touched(&journal, &before);
     let mut taking = Taking {
         source,
-        lab,
+        live,
         before: (&before, settings(&before)),
         start: (&start, settings(&start)),
         elements: &elements,
@@ -75,7 +77,7 @@ pub(crate) fn take_back(
         taking.settle(&nodes)?;
         for pod in recreated {
             point();
-            act::act(lab, &Change::PodRecreated { pod })?;
+            act::act(live, &Change::PodRecreated { pod })?;
         }
     }
     let differing = taking.settle(&touched)?;
@@ -107,7 +109,7 @@ fn recreated(journal: &Journal) -> BTreeSet<PodName> {
 
 struct Taking<'a> {
     source: &'a Source,
-    lab: &'a LabName,
+    live: Live<'a>,
     /// How it was before the repair.
     before: (&'a Snapshot, Settings),
     /// How it was when this began.
@@ -141,7 +143,7 @@ impl Taking<'_> {
                 for command in restore(&now, wanted, elements).commands {
                     point();
                     // What fails now may be possible in the next round.
-                    if let Err(error) = act::run(self.lab, &command) {
+                    if let Err(error) = act::run(self.live, &command) {
                         self.said.push(error.to_string());
                     }
                 }
