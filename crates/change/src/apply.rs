@@ -45,17 +45,22 @@ impl Change {
                 return sandbox::recreate(snapshot, pod).map_err(|what| missing(&what));
             }
             Self::FileWritten { path, content, .. } => {
-                let files = snapshot.files_mut(&place).ok_or_else(|| missing("its files were not read"))?;
-                files.insert(path.clone(), Observed::Known(File::text(content)));
+                write_file(snapshot, &place, path, content)
+                    .ok_or_else(|| missing("its files were not read"))?;
                 return Ok(BTreeSet::from([place]));
             }
             Self::FileRemoved { path, .. } => {
                 let files = snapshot.files_mut(&place).ok_or_else(|| missing("its files were not read"))?;
                 files.insert(path.clone(), Observed::Absent);
+                list(snapshot, &place, path, false);
                 return Ok(BTreeSet::from([place]));
             }
             Self::ProcessStarted { program, .. } => {
-                start_process(snapshot, &place, program);
+                set_process(snapshot, &place, program, Some("S"));
+                return Ok(BTreeSet::from([place]));
+            }
+            Self::ProcessHalted { program, is_gone, .. } => {
+                set_process(snapshot, &place, program, (!is_gone).then_some("T"));
                 return Ok(BTreeSet::from([place]));
             }
             _ => {}
@@ -308,8 +313,34 @@ fn open_socket(net: &mut NetNs, protocol: &str, port: u16) -> Option<()> {
     Some(())
 }
 
-fn start_process(snapshot: &mut Snapshot, place: &Place, program: &str) {
-    let started = hopwise_snapshot::Process { pid: 0, program: program.to_owned(), state: "S".to_owned() };
+/// Writes a file, which its directory lists from then on.
+pub(crate) fn write_file(snapshot: &mut Snapshot, place: &Place, path: &str, content: &str) -> Option<()> {
+    let files = snapshot.files_mut(place)?;
+    files.insert(path.to_owned(), Observed::Known(File::text(content)));
+    list(snapshot, place, path, true);
+    Some(())
+}
+
+/// Has a directory of a node list a name, or not any more. A directory that is not there comes with its first file.
+fn list(snapshot: &mut Snapshot, place: &Place, path: &str, is_there: bool) {
+    let Some(node) = place.as_node().and_then(|it| snapshot.nodes.get_mut(it)?.known_mut()) else { return };
+    let Some((directory, name)) = path.rsplit_once('/') else { return };
+    let Some(names) = node.directories.get_mut(directory) else { return };
+    match names {
+        Observed::Known(names) => {
+            names.retain(|it| it != name);
+            if is_there {
+                names.push(name.to_owned());
+                names.sort();
+            }
+        }
+        Observed::Absent if is_there => *names = Observed::Known(vec![name.to_owned()]),
+        Observed::Absent | Observed::NotCollected(_) => {}
+    }
+}
+
+/// Leaves one process of a program in this state, or none.
+fn set_process(snapshot: &mut Snapshot, place: &Place, program: &str, state: Option<&str>) {
     let processes = match place {
         Place::Node(name) => {
             snapshot.nodes.get_mut(name).and_then(Observed::known_mut).map(|it| &mut it.processes)
@@ -318,7 +349,12 @@ fn start_process(snapshot: &mut Snapshot, place: &Place, program: &str) {
             snapshot.pods.get_mut(name).and_then(Observed::known_mut).map(|it| &mut it.processes)
         }
     };
-    if let Some(processes) = processes.and_then(Observed::known_mut) {
-        processes.push(started);
-    }
+    let Some(processes) = processes.and_then(Observed::known_mut) else { return };
+    let pid = processes.iter().find(|it| it.program == program).map_or(0, |it| it.pid);
+    processes.retain(|it| it.program != program);
+    processes.extend(state.map(|state| hopwise_snapshot::Process {
+        pid,
+        program: program.to_owned(),
+        state: state.to_owned(),
+    }));
 }

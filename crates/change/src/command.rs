@@ -213,6 +213,9 @@ impl Change {
                 let arguments = ["kubectl", "-n", &pod.namespace, "delete", "pod", &pod.name];
                 vec![Command::new(None, words(&arguments))]
             }
+            Self::ProcessHalted { program, is_gone, .. } => {
+                one(words(&["pkill", if *is_gone { "-KILL" } else { "-STOP" }, "-x", program]))
+            }
             Self::ProcessStarted { program, .. } => one(words(&["systemctl", "restart", program])),
             Self::IptablesFlushed { tool, table, .. } => ["-F", "-X"]
                 .map(|verb| Command::new(place.clone(), words(&[tool, "-t", table, verb])))

@@ -384,6 +384,15 @@ pub enum Change {
         /// The program.
         program: String,
     },
+    /// Freezes a program's processes, or ends them.
+    ProcessHalted {
+        /// Where.
+        place: Place,
+        /// The program.
+        program: String,
+        /// Are they ended?
+        is_gone: bool,
+    },
     /// Adds a base chain with policy accept, and its table where there is none.
     NftChainAdded {
         /// Where.
@@ -570,6 +579,7 @@ impl Change {
             | Self::XdpAttached { place, .. }
             | Self::XfrmPolicyAdded { place, .. }
             | Self::SocketClosed { place, .. }
+            | Self::ProcessHalted { place, .. }
             | Self::ProcessStarted { place, .. } => Some(place.clone()),
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use hopwise_controllers::{
     Family, Ruleset,
-    flannel::{FlannelConfig, NodeNetwork, Uplink, network, sync_flannel_iptables},
+    flannel::{FlannelConfig, NodeNetwork, SubnetEnv, Uplink, network, sync_flannel_iptables},
     kube_proxy::{KubeProxy, KubeProxyConfig},
 };
 use hopwise_snapshot::{
@@ -137,6 +137,8 @@ fn resync_flannel(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), String
     let (cluster, place) = (snapshot.cluster.clone(), Place::Node(node.clone()));
     let net = snapshot.net_mut(&place).ok_or("the node was not read")?;
     write_network(net, &wanted);
+    crate::apply::write_file(snapshot, &place, SubnetEnv::PATH, &wanted.subnet_env.to_string());
+    let net = snapshot.net_mut(&place).ok_or("the node was not read")?;
     for family in Family::ALL {
         if config.network_of(family).is_none() {
             continue;

@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// The flow that was asked for is none.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// It is nothing that packets do.
+    #[error("this is nothing that packets do")]
+    NotTraced,
     /// The catalogue has no such cause.
     #[error("there is no cause `{written}`: expected a code like HW1001 or a name like node-ip-forward-off")]
     NoSuchCause {
@@ -96,6 +99,7 @@ impl Failure {
             Self::NoSuchFinding { .. }
             | Self::Run(_)
             | Self::Act(_)
+            | Self::NotTraced
             | Self::NoSuchNode { .. }
             | Self::Write { .. } => None,
         }

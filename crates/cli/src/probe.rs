@@ -87,6 +87,7 @@ impl Path {
         let question = |it: &Promise| match &it.check {
             Check::Flow { flow, .. } => question_of(flow),
             Check::Name { name } => name_question(&read.snapshot, &it.from, name),
+            Check::Duty(_) => None,
         };
         let questions: Vec<Packets> = query.promises.iter().filter_map(question).map(Packets::Ask).collect();
         read.send(&questions);

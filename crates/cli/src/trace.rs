@@ -57,6 +57,8 @@ impl TraceCommand {
             Check::Flow { flow, expectation } => {
                 Traced::flow(snapshot, ends, trace(&network, flow), expectation)
             }
+            // Nothing that can be named on a command line is one.
+            Check::Duty(_) => return Err(Failure::NotTraced),
             Check::Name { name } => {
                 Traced::name(snapshot, ends, resolve(&network, snapshot, &promise.from, name))
             }

@@ -20,7 +20,7 @@ fn flow(snapshot: &Snapshot, kind: PromiseKind) -> Flow {
     let flows = contract(snapshot).promises.into_iter().filter(|it| it.kind == kind);
     let flows = flows.filter_map(|it| match it.check {
         Check::Flow { flow, .. } => Some(flow),
-        Check::Name { .. } => None,
+        Check::Name { .. } | Check::Duty(_) => None,
     });
     let network = Network::new(snapshot);
     flows.max_by_key(|it| trace(&network, it).representative().hops.len()).unwrap()

@@ -20,6 +20,7 @@ use hopwise_snapshot::{
 };
 
 use crate::{
+    duties::{Duty, duties},
     packet::FlowProtocol,
     permission::{Permission, permission, permission_to_any, policies},
     trace::{Flow, Recipient, Size},
@@ -43,6 +44,8 @@ pub enum PromiseKind {
     Outside,
     /// A pod's largest packets arrive.
     PathMtu,
+    /// A node gives new pods a network, and runs what keeps it.
+    Duty,
 }
 
 impl PromiseKind {
@@ -56,6 +59,7 @@ impl PromiseKind {
             Self::Name => "name",
             Self::Outside => "outside",
             Self::PathMtu => "path-mtu",
+            Self::Duty => "duty",
         }
     }
 }
@@ -88,6 +92,8 @@ pub enum Check {
         /// The name.
         name: String,
     },
+    /// By what a node can do, and which programs run there.
+    Duty(Duty),
 }
 
 impl Promise {
@@ -96,6 +102,7 @@ impl Promise {
         match &self.check {
             Check::Flow { flow, .. } => flow.protocol.word(),
             Check::Name { .. } => "dns",
+            Check::Duty(_) => "none",
         }
     }
 
@@ -152,6 +159,10 @@ pub fn contract(snapshot: &Snapshot) -> Contract {
         }
         draft.outside(snapshot, source);
         draft.names(snapshot, source, is_node);
+    }
+    for (node, duty) in duties(snapshot) {
+        let (to, check) = (duty.text(), Check::Duty(duty));
+        draft.contract.promises.push(Promise { from: Place::Node(node), to, kind: PromiseKind::Duty, check });
     }
     draft.contract.promises.sort();
     draft.contract.forbidden.sort();

@@ -9,6 +9,7 @@
 
 mod around;
 mod contract;
+mod duties;
 mod model;
 mod names;
 mod packet;
@@ -19,6 +20,7 @@ mod verify;
 mod walk;
 
 pub use contract::{Check, Contract, Promise, PromiseKind, contract};
+pub use duties::{CNI_CONFIGURATIONS, CNI_PLUGINS, Duty, NoPodNetwork};
 pub use model::{
     Network,
     losses::{Loss, Lost, losses},

@@ -6,6 +6,7 @@ use hopwise_snapshot::{Element, Mac, NodeName, Place, Reason, SysctlKey};
 use ipnet::IpNet;
 
 use crate::{
+    duties::NoPodNetwork,
     model::losses::Lost,
     packet::{FlowProtocol, IcmpError, Tuple},
 };
@@ -312,6 +313,15 @@ pub enum BlockerKind {
         /// What it would have to be.
         wanted: String,
     },
+    /// A program that keeps the node's network does not run, or is stopped.
+    NotRunning {
+        /// Which.
+        program: String,
+        /// Is it there, and stopped?
+        is_stopped: bool,
+    },
+    /// A pod that is made now gets no network.
+    NoPodNetwork(NoPodNetwork),
     /// No route leads there.
     NoRoute {
         /// The destination.
@@ -524,6 +534,9 @@ impl Blocker {
         match &self.kind {
             BlockerKind::Filter(it) => format!("{} {} {}: {}", it.tool, it.table, it.chain, it.text),
             BlockerKind::Switch { key, wanted } => format!("{key} is not {wanted}"),
+            BlockerKind::NotRunning { program, is_stopped: true } => format!("{program} is stopped"),
+            BlockerKind::NotRunning { program, is_stopped: false } => format!("{program} does not run"),
+            BlockerKind::NoPodNetwork(why) => why.note(),
             BlockerKind::NoRoute { destination } => format!("no route to {destination}"),
             BlockerKind::RouteRefuses { destination, .. } => format!("the route {destination} refuses"),
             BlockerKind::RuleRefuses { priority, .. } => format!("policy rule {priority} refuses"),

@@ -7,6 +7,7 @@ use hopwise_snapshot::{Place, Snapshot};
 use crate::{
     Network,
     contract::{Check, Contract, Promise},
+    duties,
     model::PlaceId,
     names,
     trace::{Assumption, Blocker, BlockerKind, Disposition, Flow, Trace},
@@ -113,6 +114,10 @@ pub fn check(network: &Network, snapshot: &Snapshot, promise: &Promise) -> Verif
             Verified::of(&follow(network, flow, Mode::Plain).judged(expectation))
         }
         Check::Name { name } => names::check(network, snapshot, &promise.from, name),
+        Check::Duty(duty) => match promise.from.as_node() {
+            Some(node) => duties::check(snapshot, node, duty),
+            None => Verified::kept(),
+        },
     }
 }
 
@@ -162,7 +167,7 @@ impl Verification {
             (underlay_changed && it.touches_underlay) || it.visited.intersection(&ids).next().is_some()
         };
         let results = contract.promises.iter().zip(&self.results).map(|(promise, old)| {
-            let reads_files = matches!(promise.check, Check::Name { .. });
+            let reads_files = matches!(promise.check, Check::Name { .. } | Check::Duty(_));
             if is_touched(old) || reads_files { check(network, snapshot, promise) } else { old.clone() }
         });
         Self {

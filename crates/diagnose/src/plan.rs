@@ -257,7 +257,7 @@ pub fn samples(snapshot: &Snapshot, nodes: &BTreeSet<NodeName>) -> Vec<Question>
         let Some(node) = snapshot.node_of(&promise.from).filter(|it| nodes.contains(it)) else { continue };
         let to = match &promise.check {
             Check::Flow { flow, .. } => snapshot.cluster.owner_of(flow.to),
-            Check::Name { .. } => None,
+            Check::Name { .. } | Check::Duty(_) => None,
         };
         let is_near = to.as_ref().and_then(|it| snapshot.node_of(it)).is_some_and(|it| it == node);
         let is_asked =
@@ -309,6 +309,7 @@ fn question(snapshot: &Snapshot, promise: &Promise) -> Option<Question> {
         Check::Flow { flow, .. } if matches!(flow.protocol, FlowProtocol::Udp(_)) => None,
         Check::Flow { flow, .. } => question_of(&Flow { size: Size::Small, ..flow.clone() }),
         Check::Name { name } => name_question(snapshot, &promise.from, name),
+        Check::Duty(_) => None,
     }
 }
 

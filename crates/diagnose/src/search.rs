@@ -315,6 +315,7 @@ impl Search<'_> {
                 Check::Flow { flow, .. } => {
                     hops.extend(trace(&self.world.network, flow).traces.into_iter().flat_map(|it| it.hops));
                 }
+                Check::Duty(_) => {}
                 Check::Name { name } => {
                     let from = &self.world.contract.promises[at].from;
                     let resolution = resolve(&self.world.network, &self.world.snapshot, from, name);
@@ -615,6 +616,7 @@ fn violation(world: &World<'_>, promises: Vec<usize>) -> Violation {
         Check::Flow { flow, expectation } => {
             trace(&world.network, flow).judged(expectation).representative().hops.clone()
         }
+        Check::Duty(_) => Vec::new(),
         Check::Name { name } => {
             let resolution = resolve(&world.network, &world.snapshot, &promise.from, name);
             let failing = resolution.questions.iter().find(|it| it.state() != State::Kept);

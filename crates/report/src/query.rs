@@ -253,7 +253,7 @@ impl Ends<'_> {
             (named, Check::Flow { .. }) => {
                 promise.to.parse::<Endpoint>().is_ok_and(|it: Endpoint| it.named == *named)
             }
-            (_, Check::Name { .. }) => false,
+            (_, Check::Name { .. } | Check::Duty(_)) => false,
         };
         let Check::Flow { flow, .. } = &promise.check else { return is_it };
         let has_port = self.to.port.is_none_or(|it| flow.protocol.port() == Some(it));

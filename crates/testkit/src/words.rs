@@ -86,6 +86,7 @@ pub static WORDS: &[WordSpec] = &[
     word("xdp", "LINK PROGRAM-NUMBER", xdp),
     word("xfrm-block", "in|out|fwd SOURCE-NET DESTINATION-NET", xfrm_block),
     word("socket-close", "tcp|udp PORT", socket_close),
+    word("process", "PROGRAM stopped|gone", process),
 ];
 
 /// A base after changes in the words of a case, one after the other.
@@ -161,6 +162,17 @@ fn sysctl(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {
         return Err(format!("{} has no switch {key}", scene.place));
     }
     Ok(vec![Change::Sysctl { place: scene.place.clone(), key, value: value.to_owned() }])
+}
+
+fn process(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {
+    let [program, state @ ("stopped" | "gone")] = words else { return unfit() };
+    let place = scene.place.clone();
+    let node = place.as_node().and_then(|it| scene.snapshot.nodes.get(it)?.known());
+    let processes = node.and_then(|it| it.processes.known()).into_iter().flatten();
+    if !processes.into_iter().any(|it| it.program == *program) {
+        return Err(format!("{place} runs no {program}"));
+    }
+    Ok(vec![Change::ProcessHalted { place, program: (*program).to_owned(), is_gone: *state == "gone" }])
 }
 
 fn write(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {

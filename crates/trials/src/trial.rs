@@ -224,6 +224,7 @@ fn is_promised(snapshot: &Snapshot, contract: &Contract, pair: &Pair) -> bool {
     let flow = flow_of(snapshot, pair);
     let is = |promise: &Promise| match &promise.check {
         Check::Flow { flow: promised, .. } => flow.as_ref() == Some(promised),
+        Check::Duty(_) => false,
         Check::Name { name } => pair.from == promise.from.to_string() && pair.to.starts_with(name.as_str()),
     };
     contract.promises.iter().any(is)

@@ -1,5 +1,6 @@
 //! Every cause, in the order of its code.
 
+mod cni;
 mod firewall;
 mod general;
 mod kubelet;
@@ -7,6 +8,7 @@ mod link;
 mod mtu;
 mod node;
 mod overlay;
+mod proxy;
 mod route;
 
 use crate::cause::{Cause, Code};
@@ -15,13 +17,15 @@ pub(crate) use general::{fallback, program_decides};
 
 /// Every cause, in the order of its code.
 pub fn all() -> impl Iterator<Item = &'static Cause> {
-    let groups: [&'static [&'static Cause]; 8] = [
+    let groups: [&'static [&'static Cause]; 10] = [
         node::CAUSES,
         firewall::CAUSES,
+        cni::CAUSES,
         link::CAUSES,
         route::CAUSES,
         overlay::CAUSES,
         mtu::CAUSES,
+        proxy::CAUSES,
         kubelet::CAUSES,
         general::CAUSES,
     ];
@@ -38,10 +42,12 @@ pub fn group(code: Code) -> &'static str {
     match code.0 / 100 {
         10 => "node",
         11 => "firewall",
+        12 => "cni",
         13 => "link",
         14 => "route",
         15 => "overlay",
         16 => "mtu",
+        17 => "proxy",
         20 => "kubelet",
         _ => "general",
     }

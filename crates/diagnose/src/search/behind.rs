@@ -111,6 +111,6 @@ fn stopped(world: &World<'_>, promises: impl Iterator<Item = usize>) -> Stopped 
 fn all_of(network: &Network, check: &Check) -> BTreeSet<Blocker> {
     match check {
         Check::Flow { flow, .. } => all_blockers(network, flow),
-        Check::Name { .. } => BTreeSet::new(),
+        Check::Name { .. } | Check::Duty(_) => BTreeSet::new(),
     }
 }

@@ -80,7 +80,7 @@ impl PairEntry {
     fn new(promise: &Promise, model: &'static str, domain: Option<&str>, snapshot: &Snapshot) -> Self {
         let size = match &promise.check {
             Check::Flow { flow, .. } => size(flow, snapshot),
-            Check::Name { .. } => None,
+            Check::Name { .. } | Check::Duty(_) => None,
         };
         let to = match (&promise.check, domain) {
             (Check::Name { name }, Some(domain)) => full_name(name, domain),

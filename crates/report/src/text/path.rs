@@ -10,6 +10,7 @@ use hopwise_snapshot::Element;
 pub(super) fn flow(violation: &Violation) -> String {
     let (from, to) = (&violation.from, &violation.to);
     match violation.promise {
+        PromiseKind::Duty => format!("{from} → {to}"),
         PromiseKind::Name => format!("{from} → the name {to}"),
         PromiseKind::PathMtu => format!("{from} → {to}/icmp with its largest packets"),
         _ if violation.protocol == "icmp" => format!("{from} → {to}/icmp"),
@@ -84,6 +85,8 @@ pub(super) fn stop(blocker: &Blocker) -> String {
             return format!("routing: {link} does not forward");
         }
         BlockerKind::Switch { .. } => "kernel switch",
+        BlockerKind::NotRunning { .. } => "program",
+        BlockerKind::NoPodNetwork(_) => "pod network",
         BlockerKind::NoRoute { .. }
         | BlockerKind::RouteRefuses { .. }
         | BlockerKind::RuleRefuses { .. }

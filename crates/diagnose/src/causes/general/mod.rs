@@ -10,6 +10,7 @@ mod name_resolves_wrong;
 mod nat_rule_misdirects;
 mod neighbour_wrong;
 mod nobody_listens;
+mod process_down;
 mod program_decides;
 mod queue_limits;
 mod route_wrong;
@@ -45,6 +46,7 @@ pub(super) static CAUSES: &[&Cause] = &[
     &program_decides::CAUSE,
     &nobody_listens::CAUSE,
     &name_resolves_wrong::CAUSE,
+    &process_down::CAUSE,
     &underlay_blocks::CAUSE,
 ];
 
@@ -83,6 +85,8 @@ fn of_blocker(kind: &BlockerKind) -> &'static Cause {
         BlockerKind::TooBig { .. } => &size_blocks::CAUSE,
         BlockerKind::Queue { .. } => &queue_limits::CAUSE,
         BlockerKind::NobodyListens { .. } => &nobody_listens::CAUSE,
+        BlockerKind::NotRunning { .. } => &process_down::CAUSE,
+        BlockerKind::NoPodNetwork(why) => super::cni::of(why),
         BlockerKind::NoNameServer { .. } | BlockerKind::NameNotFound { .. } => &name_resolves_wrong::CAUSE,
         BlockerKind::Lost { .. } => &underlay_blocks::CAUSE,
         BlockerKind::Unknown => &program_decides::CAUSE,
@@ -97,7 +101,7 @@ pub(crate) fn fallback(blocker: &Blocker) -> Suspect {
 }
 
 /// Reports each blocker of a cause, with the repair that is known for it.
-fn report_blockers(
+pub(super) fn report_blockers(
     case: &Case<'_>,
     suspects: &mut Suspects,
     own: &'static Cause,
