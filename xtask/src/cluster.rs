@@ -86,7 +86,9 @@ fn up(mut options: &[&str]) -> Result<Vec<(&'static str, String)>> {
             ["--demo", rest @ ..] => ("DEMO", "1", rest),
             ["--cni", it @ ("vxlan" | "hostgw" | "static"), rest @ ..] => ("CNI", *it, rest),
             ["--proxy", it @ ("iptables" | "nftables"), rest @ ..] => ("PROXY", *it, rest),
-            [other, ..] => bail!("`{other}` does not belong here, or lacks a word that belongs to it\n\n{USAGE}"),
+            [other, ..] => {
+                bail!("`{other}` does not belong here, or lacks a word that belongs to it\n\n{USAGE}")
+            }
         };
         variables.push((name, value.to_owned()));
         options = rest;
