@@ -7,6 +7,11 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 need_cluster
 
+# kubectl, with what it complains of as its answer.
+ask() {
+    kc --request-timeout=5s "$@" 2>&1
+}
+
 # Prints one path, and keeps count: NAME, what the answer must hold, the command.
 path() {
     local name=$1 expected=$2 answer verdict=FAILED
@@ -22,13 +27,21 @@ path() {
 }
 
 measure() {
-    local tools echoes service dns pod node name on address
+    local tools='' echoes='' service='' dns='' pod node name on address
     n_paths=0 n_passed=0
     local line='{range .items[*]}{.metadata.name}{" "}{.spec.nodeName}{" "}{.status.podIP}{"\n"}{end}'
-    tools=$(kc get pods -l app=tool -o jsonpath="$line")
-    echoes=$(kc get pods -l app=echo -o jsonpath="$line")
-    service=$(kc get service echo -o jsonpath='{.spec.clusterIP}')
-    dns=$(kc get service kubernetes -o jsonpath='{.spec.clusterIP}')
+    # A word of kubectl is the reason when one of these fails.
+    tools=$(ask get pods -l app=tool -o jsonpath="$line") &&
+        echoes=$(ask get pods -l app=echo -o jsonpath="$line") &&
+        service=$(ask get service echo -o jsonpath='{.spec.clusterIP}') &&
+        dns=$(ask get service kubernetes -o jsonpath='{.spec.clusterIP}') || {
+        echo "$tools$echoes$service$dns"
+        return 1
+    }
+    if [ -z "$tools" ] || [ -z "$echoes" ]; then
+        echo "no pods to measure from: cargo xtask cluster up --demo starts them"
+        return 1
+    fi
     while read -r pod node _; do
         while read -r name on address; do
             path "$node to a pod on $on, $address" "pod=$name node=$on" \
@@ -45,8 +58,6 @@ measure() {
     [ "$n_passed" = 18 ] && [ "$n_paths" = 18 ]
 }
 
-kc get daemonset tool >/dev/null 2>&1 ||
-    fail "the pods to measure from are not there: cargo xtask cluster up --demo, or kubectl apply -f $HERE/config/demo.yaml"
 until=$(($(date +%s) + ${WAIT:-0}))
 until said=$(measure); do
     if [ "$(date +%s)" -ge "$until" ]; then

@@ -51,6 +51,7 @@ else
         "runs:       " + (if .owner == null then "nothing"
             elif .owner != .state then "the cluster of " + .owner
             else "this clone'"'"'s cluster, " + (.cni // "not complete") + " and " + (.proxy // "not complete") end),
+        "API server: " + (if .api_answers then "answers" else "does not answer" end),
         "versions:   " + (.versions | to_entries | map(.key + " " + .value) | join(", ")),
         "listens:    " + (.listens | to_entries | map(.key + " " + .value) | join(", ")),
         (.nodes[] | .name + ":         " + (if .runs then "runs" else "does not run" end) + ", "

@@ -167,6 +167,10 @@ kc wait --for=condition=Ready node --all --timeout=180s >/dev/null
 step "nodes ready"
 if [ "$CNI" != static ]; then
     kc -n kube-flannel rollout status daemonset/kube-flannel-ds --timeout=90s >/dev/null
+    # A pod of flannel is ready when it runs, which is before it has a subnet.
+    for node in $NODES; do
+        within 60 in_node "$node" test -s /run/flannel/subnet.env
+    done
     # Pods that met the plugin before flannel wrote subnet.env wait 13 s for kubelet's next try; new ones do not.
     kc -n kube-system delete pod -l k8s-app=kube-dns --field-selector status.phase=Pending --wait=false >/dev/null
     step "flannel ready"
