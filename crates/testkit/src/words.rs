@@ -187,7 +187,13 @@ fn write(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {
 fn rm(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {
     let [path] = words else { return unfit() };
     let file = scene.snapshot.files(&scene.place).and_then(|it| it.get(*path));
-    if !matches!(file, Some(Observed::Known(_))) {
+    // Of some directories only the names are read.
+    let node = scene.place.as_node().and_then(|it| scene.snapshot.nodes.get(it)?.known());
+    let is_listed = path.rsplit_once('/').is_some_and(|(directory, name)| {
+        let names = node.and_then(|it| it.directories.get(directory)?.known());
+        names.into_iter().flatten().any(|it| it == name)
+    });
+    if !matches!(file, Some(Observed::Known(_))) && !is_listed {
         return Err(format!("{} has no file {path}", scene.place));
     }
     Ok(vec![Change::FileRemoved { place: scene.place.clone(), path: (*path).to_owned() }])
