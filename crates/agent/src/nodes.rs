@@ -21,7 +21,7 @@ use crate::{NodesVia, OpenError, Session, SessionError, Target, serve::lock};
 /// How many nodes are spoken to at a time.
 pub const NODES_AT_ONCE: usize = 16;
 /// How long a program of a repair may run.
-const COMMAND_TIME: Duration = Duration::from_secs(60);
+const COMMAND_TIME: Duration = Duration::from_mins(1);
 
 /// Why something was not done on a node.
 #[derive(Debug, thiserror::Error)]

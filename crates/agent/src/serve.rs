@@ -41,7 +41,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(600), life: Duration::from_secs(3600) }
+        Self { idle: Duration::from_mins(10), life: Duration::from_hours(1) }
     }
 }
 

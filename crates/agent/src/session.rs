@@ -27,14 +27,14 @@ use crate::{
 };
 
 /// How long a node may say nothing while something is awaited of it.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// How long a node has to greet.
 const GREETING: Duration = Duration::from_secs(30);
 /// How much longer than a program may run its end is waited for.
 const RETURN: Duration = Duration::from_secs(15);
 
 /// How long the facts of a node and its pods may take in all, whatever it says meanwhile.
-const COLLECTION: Duration = Duration::from_secs(600);
+const COLLECTION: Duration = Duration::from_mins(10);
 /// How many replies are kept for somebody who does not take them.
 const MOST_UNHEARD: usize = 64;
 

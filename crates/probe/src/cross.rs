@@ -109,7 +109,7 @@ pub fn depart(netns: &NetNs, crossing: &Crossing, probe: u64) -> Result<Departur
 /// The recipient's half of a crossing.
 #[derive(Debug)]
 pub struct Watch {
-    watch: PacketWatch,
+    packets: PacketWatch,
     probe: u64,
     to: IpAddr,
     arrivals: Arrivals,
@@ -124,7 +124,7 @@ impl Watch {
 
     fn new(crossing: &Crossing, probe: u64) -> io::Result<Self> {
         Ok(Self {
-            watch: PacketWatch::new(crossing.source, crossing.destination)?,
+            packets: PacketWatch::new(crossing.source, crossing.destination)?,
             probe,
             to: crossing.destination,
             arrivals: Arrivals::default(),
@@ -133,7 +133,7 @@ impl Watch {
 
     /// Waits for something to be seen, until a time, and takes note of all that was.
     pub fn look(&mut self, limit: Instant) -> io::Result<()> {
-        wait_until(&[self.watch.as_fd()], PollFlags::POLLIN, limit)?;
+        wait_until(&[self.packets.as_fd()], PollFlags::POLLIN, limit)?;
         self.take()
     }
 
@@ -143,8 +143,8 @@ impl Watch {
     }
 
     fn take(&mut self) -> io::Result<()> {
-        let Self { watch, probe, to, arrivals } = self;
-        take(watch, Direction::In, |sighted| match sighted {
+        let Self { packets, probe, to, arrivals } = self;
+        take(packets, Direction::In, |sighted| match sighted {
             Sighted::Marked(mark) if mark.probe == *probe => {
                 arrivals.packets.insert((mark.kind, mark.number));
             }
@@ -229,7 +229,7 @@ impl Sending {
     fn look(&mut self, mut arriving: Option<&mut Watch>, limit: Instant) -> io::Result<()> {
         loop {
             let mut watched = vec![self.watch.as_fd()];
-            watched.extend(arriving.as_ref().map(|it| it.watch.as_fd()));
+            watched.extend(arriving.as_ref().map(|it| it.packets.as_fd()));
             wait_until(&watched, PollFlags::POLLIN, limit)?;
             let n_before = self.n_seen(arriving.as_deref());
             self.take()?;

@@ -25,7 +25,7 @@ use crate::Target;
 /// What the node does first.
 const SCRIPT: &str = include_str!("on_arrival.sh");
 /// How long it may take until the agent runs, the sending of the program included.
-const ARRIVAL: Duration = Duration::from_secs(120);
+const ARRIVAL: Duration = Duration::from_mins(2);
 /// How much a login shell may say before.
 const MOST_NOISE: u64 = 64 << 10;
 

@@ -156,7 +156,7 @@ pub(crate) struct Fakes(Vec<(NodeName, Local)>);
 
 impl Fakes {
     /// The way to these.
-    pub(crate) fn to(nodes: &[&FakeNode]) -> Box<Self> {
+    pub(crate) fn to(nodes: &[&FakeNode]) -> Box<dyn NodesVia> {
         let local = |it: &&FakeNode| {
             (NodeName::from(it.name), Local { program: hopwise(), arguments: it.arguments() })
         };

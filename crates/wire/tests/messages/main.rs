@@ -60,7 +60,7 @@ fn question() -> impl Strategy<Value = Question> {
 
 fn departed() -> impl Strategy<Value = Departed> {
     let packet = any::<(u16, u16)>();
-    (vec(packet.clone(), 0..9), vec((any::<u16>(), packet), 0..9), any::<u32>()).prop_map(
+    (vec(packet, 0..9), vec((any::<u16>(), packet), 0..9), any::<u32>()).prop_map(
         |(packets, ports, n_asked)| Departed {
             packets: packets.into_iter().collect(),
             ports: ports.into_iter().collect(),
