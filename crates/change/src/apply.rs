@@ -57,6 +57,9 @@ impl Change {
             }
             Self::ProcessStarted { program, .. } => {
                 set_process(snapshot, &place, program, Some("S"));
+                if program == "kubelet" {
+                    report(snapshot, &place);
+                }
                 return Ok(BTreeSet::from([place]));
             }
             Self::ProcessHalted { program, is_gone, .. } => {
@@ -336,6 +339,16 @@ fn list(snapshot: &mut Snapshot, place: &Place, path: &str, is_there: bool) {
         }
         Observed::Absent if is_there => *names = Observed::Known(vec![name.to_owned()]),
         Observed::Absent | Observed::NotCollected(_) => {}
+    }
+}
+
+/// Has a node's kubelet report to the API server again.
+fn report(snapshot: &mut Snapshot, place: &Place) {
+    let Some(name) = place.as_node() else { return };
+    let nodes = snapshot.cluster.nodes.known_mut().into_iter().flatten();
+    let conditions = nodes.filter(|it| it.name() == *name).flat_map(|it| &mut it.status.conditions);
+    for condition in conditions.filter(|it| it.kind == "Ready" && it.status == "Unknown") {
+        "True".clone_into(&mut condition.status);
     }
 }
 

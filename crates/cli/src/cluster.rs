@@ -2,6 +2,7 @@
 
 use std::{
     cell::{OnceCell, RefCell},
+    collections::BTreeMap,
     fs,
     path::PathBuf,
     rc::Rc,
@@ -132,6 +133,7 @@ impl ClusterOptions {
         let mut snapshot = Snapshot::new(jiff::Timestamp::now(), server.source());
         snapshot.cluster = server.read(&Limits::default(), &progress)?;
         let reach = self.nodes(server, &mut snapshot, &step);
+        snapshot.outside_name = registry(&snapshot);
         Ok((snapshot, reach))
     }
 
@@ -239,6 +241,21 @@ impl ClusterOptions {
             }
         }
     }
+}
+
+/// A name that nodes must resolve: the registry of most images that name one by a domain.
+fn registry(snapshot: &Snapshot) -> Option<String> {
+    let pods = snapshot.cluster.pods.known().into_iter().flatten();
+    let images = pods.flat_map(|it| &it.spec.containers).map(|it| it.image.as_str());
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for host in images.filter_map(|it| it.split_once('/')).map(|(host, _)| host) {
+        let name = host.split(':').next().unwrap_or(host);
+        // `library/busybox` names no host, and an address needs no resolver.
+        if name.contains('.') && name.parse::<std::net::IpAddr>().is_err() {
+            *counts.entry(name).or_default() += 1;
+        }
+    }
+    counts.into_iter().max_by_key(|(name, n)| (*n, std::cmp::Reverse(*name))).map(|(name, _)| name.to_owned())
 }
 
 /// Reads nodes with their pods into a snapshot. Why one could not be read is said.

@@ -1,13 +1,13 @@
 //! `hopwise diagnose`.
 
-use std::{process::ExitCode, time::Instant};
+use std::{collections::BTreeSet, process::ExitCode, time::Instant};
 
 use clap::Args;
 use hopwise_dataplane::contract;
-use hopwise_diagnose::{Cause, Diagnosis, Finding, Kind, causes, diagnose, diagnose_promises};
+use hopwise_diagnose::{Cause, Code, Diagnosis, Finding, Kind, causes, diagnose, diagnose_promises};
 use hopwise_repair::Risk;
 use hopwise_report::{Asked, Query, Report, document::DiagnosisDocument, text, text::Guide};
-use hopwise_snapshot::Snapshot;
+use hopwise_snapshot::{Element, Snapshot};
 
 use crate::{
     failure::Failure,
@@ -18,6 +18,9 @@ use crate::{
     source::{Probing, Source},
     verdict::Ending,
 };
+
+/// How often a cluster is read again until two readings agree.
+const MOST_SAMPLES: usize = 2;
 
 /// Find out what is broken, and prove it.
 ///
@@ -57,6 +60,20 @@ impl Diagnose {
         let focus = &self.source.focus;
         let mut found = diagnosis(&read.snapshot, asked.clone(), focus)?;
         let mut took = start.elapsed();
+        // A snapshot of a cluster that lives is not of one moment: what is found is to be found twice.
+        for _ in 0..MOST_SAMPLES {
+            if found.n_broken == 0 || !self.source.is_live_cluster() {
+                break;
+            }
+            let before = keys(&found);
+            read = self.source.read_and_probe(self.probing)?;
+            let start = Instant::now();
+            found = diagnosis(&read.snapshot, asked.clone(), focus)?;
+            took += start.elapsed();
+            if keys(&found) == before {
+                break;
+            }
+        }
         if asked.is_none() && !focus.is_narrow() && read.confirm(self.probing, &found) {
             // What packets did is a fact like others, and may say otherwise than the model.
             let start = Instant::now();
@@ -71,6 +88,11 @@ impl Diagnose {
             .print(|| DiagnosisDocument::new(&report), |layout| text::diagnosis(&report, &guide, layout));
         Ok(self.ending.code(report.verdict(), report.is_proven()))
     }
+}
+
+/// What tells the findings of a diagnosis from those of another.
+fn keys(found: &Diagnosis) -> BTreeSet<(Code, Option<Element>)> {
+    found.findings.iter().map(|it| (it.cause.code, it.elements.first().cloned())).collect()
 }
 
 /// A diagnosis of every promise, of those in focus, or of what concerns one flow.

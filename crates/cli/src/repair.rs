@@ -277,7 +277,7 @@ impl RepairCommand {
     fn guide(&self, program: Program, repaired: &Repaired<'_>) -> Guide {
         let (program, source) = (program.words(), self.source.words());
         let next = match (repaired.run, repaired.is_healed) {
-            (Some(run), Some(true)) => Some(format!("{program} undo {run} {source}")),
+            (Some(run), Some(true)) => Some(format!("{program} undo {run} {source}").trim_end().to_owned()),
             (_, Some(_)) => Some(format!("{program} diagnose {source}").trim_end().to_owned()),
             _ if !repaired.plan.steps.is_empty() && self.source.live().is_ok() => {
                 let named: String = self.findings.iter().flat_map(|it| [it.as_str(), " "]).collect();

@@ -235,6 +235,11 @@ impl Source {
         self.lab.is_some() || self.snapshot.is_some() || self.cluster.is_named()
     }
 
+    /// Is it a cluster that changes while it is read?
+    pub(crate) fn is_live_cluster(&self) -> bool {
+        self.lab.is_none() && self.snapshot.is_none()
+    }
+
     /// Where something can be done.
     pub(crate) fn live(&self) -> Result<Live<'_>, SourceFailure> {
         match (&self.lab, &self.snapshot) {

@@ -41,6 +41,8 @@ const PROGRAMS: [(&str, bool); 6] = [
 pub enum Duty {
     /// Give a new pod a network.
     PodNetwork,
+    /// Tell the API server that it lives.
+    Reports,
     /// Run a program.
     Runs {
         /// Its name.
@@ -53,6 +55,7 @@ impl Duty {
     pub fn text(&self) -> String {
         match self {
             Self::PodNetwork => "a network for new pods".to_owned(),
+            Self::Reports => "the API server, to report".to_owned(),
             Self::Runs { program } => format!("the program {program}"),
         }
     }
@@ -127,6 +130,8 @@ pub(crate) fn duties(snapshot: &Snapshot) -> Vec<(NodeName, Duty)> {
     };
     let usual: Vec<&str> = PROGRAMS.iter().filter(is_usual).map(|(program, _)| *program).collect();
     let mut all = Vec::new();
+    let posted = snapshot.cluster.nodes.known().into_iter().flatten();
+    all.extend(posted.map(|it| (it.name(), Duty::Reports)));
     for (name, node) in nodes {
         // A machine without kubelet's configuration makes no pods.
         if matches!(node.files.get("/var/lib/kubelet/config.yaml"), Some(Observed::Known(_))) {
@@ -148,12 +153,31 @@ fn programs(node: &Node) -> Option<BTreeSet<&str>> {
 /// Does a node do what it owes?
 pub(crate) fn check(snapshot: &Snapshot, node: &NodeName, duty: &Duty) -> Verified {
     let place = Place::Node(node.clone());
+    if *duty == Duty::Reports {
+        return reports(snapshot, node, &place);
+    }
     let Some(facts) = snapshot.nodes.get(node).and_then(Observed::known) else {
         return unknown(Element::place(&place), Reason::SourceLacksIt);
     };
     match duty {
+        Duty::Reports => Verified::kept(),
         Duty::Runs { program } => runs(&place, facts, program),
         Duty::PodNetwork => PodNetwork { place: &place, node: facts }.check(),
+    }
+}
+
+/// The node controller sets the condition to Unknown when kubelet has not renewed it (Kubernetes 1.34,
+/// `pkg/controller/nodelifecycle`): what else is wrong with a node kubelet says itself.
+fn reports(snapshot: &Snapshot, node: &NodeName, place: &Place) -> Verified {
+    let object = snapshot.cluster.node(node);
+    let ready = object.and_then(|it| it.status.conditions.iter().find(|it| it.kind == "Ready"));
+    match ready {
+        Some(ready) if ready.status == "Unknown" => Verified::broken(Blocker {
+            element: Element::process(place, "kubelet"),
+            place: Some(place.clone()),
+            kind: BlockerKind::NotReporting { message: ready.message.clone() },
+        }),
+        _ => Verified::kept(),
     }
 }
 

@@ -320,6 +320,11 @@ pub enum BlockerKind {
         /// Is it there, and stopped?
         is_stopped: bool,
     },
+    /// A node's kubelet does not report to the API server any more.
+    NotReporting {
+        /// What the node controller says.
+        message: String,
+    },
     /// A pod that is made now gets no network.
     NoPodNetwork(NoPodNetwork),
     /// No route leads there.
@@ -536,6 +541,7 @@ impl Blocker {
             BlockerKind::Switch { key, wanted } => format!("{key} is not {wanted}"),
             BlockerKind::NotRunning { program, is_stopped: true } => format!("{program} is stopped"),
             BlockerKind::NotRunning { program, is_stopped: false } => format!("{program} does not run"),
+            BlockerKind::NotReporting { message } => format!("kubelet does not report: {message}"),
             BlockerKind::NoPodNetwork(why) => why.note(),
             BlockerKind::NoRoute { destination } => format!("no route to {destination}"),
             BlockerKind::RouteRefuses { destination, .. } => format!("the route {destination} refuses"),

@@ -16,7 +16,7 @@ use hopwise_snapshot::{
     Snapshot,
 };
 
-use crate::{Cause, Diagnosis, Finding, Kind, Proof, Violation, prove, question_of};
+use crate::{Cause, Diagnosis, Finding, Kind, Proof, Violation, probing::mtu, prove, question_of};
 
 /// How many broken flows of a finding are asked for with packets after its repair.
 const MOST_QUESTIONS: usize = 16;
@@ -307,7 +307,12 @@ pub(crate) fn packets(
 fn question(snapshot: &Snapshot, promise: &Promise) -> Option<Question> {
     match &promise.check {
         Check::Flow { flow, .. } if matches!(flow.protocol, FlowProtocol::Udp(_)) => None,
-        Check::Flow { flow, .. } => question_of(&Flow { size: Size::Small, ..flow.clone() }),
+        Check::Flow { flow, .. } if flow.size == Size::Full => {
+            let own = snapshot.cluster.pod(promise.from.as_pod()?)?.ips();
+            let source = own.into_iter().find(|it| it.is_ipv6() == flow.is_ipv6())?;
+            question_of(&Flow { size: Size::Bytes(mtu(snapshot, &promise.from, source)?), ..flow.clone() })
+        }
+        Check::Flow { flow, .. } => question_of(flow),
         Check::Name { name } => name_question(snapshot, &promise.from, name),
         Check::Duty(_) => None,
     }

@@ -173,7 +173,7 @@ fn question(
 }
 
 /// The MTU of the interface with an address.
-fn mtu(snapshot: &Snapshot, place: &Place, address: IpAddr) -> Option<u32> {
+pub(crate) fn mtu(snapshot: &Snapshot, place: &Place, address: IpAddr) -> Option<u32> {
     let net = snapshot.net(place)?;
     let held = net.addresses.known()?.iter().find(|it| it.address.addr() == address)?;
     Some(net.links.known()?.iter().find(|it| it.index == held.link)?.mtu)

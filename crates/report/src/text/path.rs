@@ -85,7 +85,7 @@ pub(super) fn stop(blocker: &Blocker) -> String {
             return format!("routing: {link} does not forward");
         }
         BlockerKind::Switch { .. } => "kernel switch",
-        BlockerKind::NotRunning { .. } => "program",
+        BlockerKind::NotRunning { .. } | BlockerKind::NotReporting { .. } => "program",
         BlockerKind::NoPodNetwork(_) => "pod network",
         BlockerKind::NoRoute { .. }
         | BlockerKind::RouteRefuses { .. }

@@ -85,7 +85,7 @@ fn of_blocker(kind: &BlockerKind) -> &'static Cause {
         BlockerKind::TooBig { .. } => &size_blocks::CAUSE,
         BlockerKind::Queue { .. } => &queue_limits::CAUSE,
         BlockerKind::NobodyListens { .. } => &nobody_listens::CAUSE,
-        BlockerKind::NotRunning { .. } => &process_down::CAUSE,
+        BlockerKind::NotRunning { .. } | BlockerKind::NotReporting { .. } => &process_down::CAUSE,
         BlockerKind::NoPodNetwork(why) => super::cni::of(why),
         BlockerKind::NoNameServer { .. } | BlockerKind::NameNotFound { .. } => &name_resolves_wrong::CAUSE,
         BlockerKind::Lost { .. } => &underlay_blocks::CAUSE,

@@ -20,10 +20,13 @@ pub(super) static CAUSE: Cause = Cause {
 
 fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     report_blockers(case, suspects, &CAUSE, |blocker| {
-        let (BlockerKind::NotRunning { program, .. }, Some(place)) = (&blocker.kind, &blocker.place) else {
-            return None;
+        let program = match &blocker.kind {
+            BlockerKind::NotRunning { program, .. } => program.as_str(),
+            BlockerKind::NotReporting { .. } => "kubelet",
+            _ => return None,
         };
-        let change = Change::ProcessStarted { place: place.clone(), program: program.clone() };
+        let place = blocker.place.clone()?;
+        let change = Change::ProcessStarted { place, program: program.to_owned() };
         let verify = format!("systemctl is-active {program}");
         Some(Repair::one(Action::change(change, case.snapshot, Risk::Restart, verify)))
     });
