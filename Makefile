@@ -12,7 +12,7 @@ STATIC := target/$(TARGET)/release/hopwise
 FUZZ_SECONDS ?= 60
 CASES ?= 20000
 
-.PHONY: help demo build static test test-plain test-kernel test-lab fmt fmt-check clippy bench properties fuzz clean
+.PHONY: help demo build static test test-plain test-kernel test-lab test-cluster test-cluster-all fmt fmt-check clippy bench properties fuzz clean
 
 help:
 	@echo 'make demo         build Hopwise and watch it find faults in a throw-away cluster'
@@ -22,6 +22,8 @@ help:
 	@echo 'make test-plain   tests that need no rights'
 	@echo 'make test-kernel  tests against this kernel, in user namespaces'
 	@echo 'make test-lab     tests in clusters made of network namespaces'
+	@echo 'make test-cluster  a real cluster is broken by hand: the subset of test/cluster/cases; as root'
+	@echo 'make test-cluster-all  the same, every case, with every way to make the network'
 	@echo 'make fmt          format the sources; fmt-check says what is not formatted'
 	@echo 'make clippy       lint the sources; a warning is an error'
 	@echo 'make bench        how long a diagnosis of the committed snapshots takes, and its parts'
@@ -56,6 +58,23 @@ test-kernel:
 test-lab:
 	@script/setup test
 	@$(RUST) script/test lab
+
+test-cluster: static
+	@script/setup cluster
+	@$(CARGO) xtask cluster build
+	@$(CARGO) xtask cluster up --demo
+	@$(CARGO) xtask cluster test subset; code=$$?; $(CARGO) xtask cluster down; exit $$code
+
+test-cluster-all: static
+	@script/setup cluster
+	@$(CARGO) xtask cluster build
+	@failed=0; for how in '--cni vxlan --proxy iptables' '--cni vxlan --proxy nftables' '--cni hostgw --proxy iptables' \
+	    '--cni static --proxy iptables'; do \
+	    echo "--- $$how"; which=subset; [ "$$how" != '--cni vxlan --proxy iptables' ] || which=all; \
+	    [ "$$how" = '--cni vxlan --proxy iptables' ] || part=healthy; \
+	    $(CARGO) xtask cluster up --demo $$how && $(CARGO) xtask cluster test $$which $$part || failed=1; \
+	    $(CARGO) xtask cluster down; \
+	done; exit $$failed
 
 fmt:
 	@$(CARGO) fmt --all

@@ -20,6 +20,7 @@ cargo xtask cluster COMMAND
   exec NODE -- CMD...    run a command in a node (n1, n2, n3), or in the underlay (fab)
   reboot NODE            boot a node anew: its disk stays, nothing else does
   import IMAGE.tar       bring an image into every node
+  test subset|all [NAME] break it by the lines of test/cluster/cases; is each found, alone, and repaired?
   kubectl -- ARGS...     kubectl as administrator; the kubeconfig is target/cluster/kubeconfig
 
 By ssh: ssh -F target/cluster/ssh/config n2, as root, or as ops who may use sudo.";
@@ -72,6 +73,9 @@ fn call(words: &[&str]) -> Result<Call> {
         ["exec", node, "--", command @ ..] => of("exec", &[&[*node], command].concat()),
         ["reboot", node] => of("reboot", &[node]),
         ["import", archive] => of("import", &[archive]),
+        ["test", which @ ("subset" | "all"), part @ ..] if part.len() < 2 => {
+            of("cases", &[&[*which], part].concat())
+        }
         ["kubectl", "--", rest @ ..] => of("kubectl", rest),
         _ => bail!("{USAGE}"),
     })

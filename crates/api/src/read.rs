@@ -58,11 +58,15 @@ pub(crate) async fn read(
         whole.take(resource, &Where::Everywhere, listed);
     }
     whole.in_namespaces(requests, namespace, limits).await;
-    whole.config_maps(requests, namespace, limits).await;
+    whole.config_maps(requests, limits).await;
     step(CONFIG_MAPS.name);
     whole.logs(requests, limits).await;
     step("logs");
     whole.newest_events(limits);
+    if whole.cluster.workloads.is_not_collected() {
+        // That no list of them is whole goes without saying.
+        whole.cluster.partly.retain(|it, _| it != DAEMON_SETS.name && it != DEPLOYMENTS.name);
+    }
     whole
 }
 
@@ -107,10 +111,14 @@ impl Whole {
     }
 
     /// The ConfigMaps of kube-system and of the network plugin.
-    async fn config_maps(&mut self, requests: &Requests, namespace: &str, limits: &Limits) {
+    async fn config_maps(&mut self, requests: &Requests, limits: &Limits) {
+        // Whatever mounts /etc/cni on one node may be anybody's; a DaemonSet's is the plugin's.
+        let is_plugin = |it: &&PodObject| {
+            logs::is_of_cni(it) && it.metadata.owner_references.iter().any(|it| it.kind == "DaemonSet")
+        };
         let pods = self.cluster.pods.known().into_iter().flatten();
         let mut wanted: BTreeSet<String> =
-            pods.filter(|it| logs::is_of_cni(it)).map(|it| it.metadata.namespace.clone()).collect();
+            pods.filter(is_plugin).map(|it| it.metadata.namespace.clone()).collect();
         match self.cluster.namespaces.known() {
             Some(there) => {
                 let names = there.iter().map(|it| it.metadata.name.as_str());
@@ -118,8 +126,6 @@ impl Whole {
             }
             None => wanted.extend([OF_CNI[0].to_owned()]),
         }
-        // Pods of any namespace may mount /etc/cni; that of the user's own work is not looked into for that.
-        wanted.remove(namespace);
         wanted.insert(KUBE_SYSTEM.to_owned());
         let mut missing: Option<Reason> = None;
         for namespace in wanted {

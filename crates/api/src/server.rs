@@ -119,7 +119,8 @@ impl ApiServer {
 
     /// Asks for the version, which everybody may know who is known.
     fn greet(&self) -> Result<(), ApiError> {
-        let requests = self.requests(self.timeout.unwrap_or(Limits::default().whole));
+        let whole = Limits::default().whole;
+        let requests = self.requests(self.timeout.map_or(whole, |it| it.max(whole)));
         match self.runtime.block_on(requests.get("/version", SMALL)) {
             // Whoever may not ask this may be allowed other things.
             Ok(_) => Ok(()),
@@ -209,11 +210,11 @@ fn distrust(why: &CertificateError) -> String {
 /// What is wrong with credentials. What a program printed is left out but for its errors: it may be a token.
 fn credentials(error: &AuthError) -> Said {
     Said(match error {
-        AuthError::AuthExecRun { cmd, out } => {
+        AuthError::AuthExecRun { out, .. } => {
             let text = String::from_utf8_lossy(&out.stderr);
             let said = text.lines().map(str::trim).rfind(|it| !it.is_empty()).unwrap_or("it said nothing");
             let said = hopwise_collect::redact::text(said).0;
-            format!("`{cmd}` ended with {}: {said}", out.status)
+            format!("the program that gives them ended with {}: {said}", out.status)
         }
         AuthError::AuthExecStart(error) => format!("the program that gives them was not started: {error}"),
         AuthError::AuthExecParse(_) => "the program that gives them printed something else".to_owned(),

@@ -27,7 +27,7 @@ use hopwise_report::{
     document::{RepairDocument, UndoDocument},
     text::{self, Guide},
 };
-use hopwise_snapshot::{Element, Observation, Observed, Place, Probe, Question, Snapshot};
+use hopwise_snapshot::{Element, Message, Observation, Observed, Place, Probe, Question, Snapshot};
 
 pub(crate) use act::ActError;
 pub(crate) use run::RunError;
@@ -340,9 +340,14 @@ fn ask(read: &mut Read, questions: &[Question]) -> Result<(), Stopped> {
     let seen = read.send(&probes);
     let is_answered = |asked: &Question| {
         seen.iter().any(|it| match it {
-            Observation::Asked { question, answers } => {
-                question == asked && answers.n_answered == answers.n_sent && answers.n_sent > 0
+            Observation::Asked { question, answers } if question == asked && answers.n_sent > 0 => {
+                // Whoever says that there is no such name outside was reached, and answers.
+                let is_outside =
+                    matches!(&question.message, Message::Name { name, .. } if !name.contains(".svc."));
+                let n_answered = answers.n_answered + if is_outside { answers.n_refused } else { 0 };
+                n_answered >= answers.n_sent
             }
+            Observation::Asked { .. } => false,
             Observation::Crossed { .. } => false,
         })
     };

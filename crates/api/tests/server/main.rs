@@ -7,4 +7,5 @@ mod fake;
 mod node_pods;
 mod objects;
 mod refusals;
+mod rights;
 mod trust;

@@ -1,7 +1,7 @@
 //! Pods on nodes: how they are made, spoken to and removed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,17 +17,17 @@ const PODS: &str = "/api/v1/namespaces/hopwise/pods";
 
 /// A cluster that keeps pods, and gives each this status.
 #[derive(Clone, Default)]
-struct Cluster {
+pub(crate) struct Cluster {
     pods: Arc<Mutex<BTreeMap<String, Value>>>,
     has_namespace: Arc<Mutex<bool>>,
 }
 
 impl Cluster {
-    fn running() -> Value {
+    pub(crate) fn running() -> Value {
         json!({"phase": "Running", "containerStatuses": [{"name": "hopwise", "state": {"running": {}}}]})
     }
 
-    fn serve(self, pod_status: Value) -> impl Fn(&Request) -> Answer + Send + Sync {
+    pub(crate) fn serve(self, pod_status: Value) -> impl Fn(&Request) -> Answer + Send + Sync {
         move |request| self.answer(request, &pod_status)
     }
 
@@ -53,6 +53,10 @@ impl Cluster {
                 let items: Vec<&Value> = pods.values().collect();
                 ok(&json!({"kind": "PodList", "items": items}))
             }
+            ("GET", "/api/v1/nodes/w1", _) => {
+                ok(&json!({"metadata": {"name": "w1"}, "status": {"conditions": [
+                {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting"}]}}))
+            }
             ("GET", path, _) if path.ends_with("/exec") => Answer::Echo,
             (method, _, Some(name)) => match (method, pods.get(name)) {
                 ("GET", Some(pod)) => ok(pod),
@@ -63,12 +67,17 @@ impl Cluster {
         }
     }
 
+    /// The namespace is there.
+    pub(crate) fn has_namespace(&self) {
+        *self.has_namespace.lock().unwrap() = true;
+    }
+
     fn names(&self) -> Vec<String> {
         self.pods.lock().unwrap().keys().cloned().collect()
     }
 }
 
-fn options() -> NodePodOptions {
+pub(crate) fn options() -> NodePodOptions {
     NodePodOptions { patience: Duration::from_secs(20), ..NodePodOptions::new("hopwise.local/hopwise:1") }
 }
 
@@ -133,22 +142,11 @@ fn several_nodes_are_spoken_to_at_once() {
             });
         }
     });
-    let nodes: Vec<Value> =
-        cluster.pods.lock().unwrap().values().map(|it| it["spec"]["nodeName"].clone()).collect();
-    assert_eq!(nodes, ["w0", "w1", "w2", "w3", "w4", "w5"].map(Value::from).to_vec().tap_sorted());
+    // Pods are named in the order in which they were made, which is any.
+    let nodes: BTreeSet<String> =
+        cluster.pods.lock().unwrap().values().map(|it| it["spec"]["nodeName"].to_string()).collect();
+    assert_eq!(nodes, ["w0", "w1", "w2", "w3", "w4", "w5"].map(|it| format!("\"{it}\"")).into());
     assert_eq!(pods.end(), Vec::<String>::new());
-}
-
-/// Pods are named in the order in which they were made, which is any.
-trait TapSorted {
-    fn tap_sorted(self) -> Self;
-}
-
-impl TapSorted for Vec<Value> {
-    fn tap_sorted(mut self) -> Self {
-        self.sort_by_key(Value::to_string);
-        self
-    }
 }
 
 #[test]
@@ -168,7 +166,8 @@ fn a_node_that_does_not_start_it_is_waited_for_and_named() {
     let error = failing(json!({"phase": "Pending"}), Duration::from_secs(1));
     assert_eq!(
         error.to_string(),
-        "node w1 did not start the pod within 1 s: its kubelet has not taken notice of it"
+        "node w1 did not start the pod within 1 s: the node is not ready (NodeStatusUnknown: Kubelet stopped posting); its \
+         kubelet has not taken notice of it"
     );
     let full =
         json!({"phase": "Failed", "reason": "Evicted", "message": "The node had condition: [DiskPressure]."});

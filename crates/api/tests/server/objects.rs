@@ -176,8 +176,8 @@ fn who_may_read_one_namespace_gets_that() {
 }
 
 /// A cluster with a network plugin, whose containers have logs.
-fn with_plugin(request: &Request) -> Answer {
-    let flannel = json!({"metadata": {"namespace": "my-cni", "name": "flannel-1"},
+pub(crate) fn with_plugin(request: &Request) -> Answer {
+    let flannel = json!({"metadata": {"namespace": "my-cni", "name": "flannel-1", "ownerReferences": [{"kind": "DaemonSet", "name": "f"}]},
         "spec": {"volumes": [{"name": "cni", "hostPath": {"path": "/etc/cni/net.d"}}]},
         "status": {"containerStatuses": [{"name": "flannel", "restartCount": 1, "state": {"running": {}},
             "lastState": {"terminated": {"exitCode": 1, "message": "no subnet"}}}]}});

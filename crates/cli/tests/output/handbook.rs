@@ -107,7 +107,8 @@ fn every_path_in_the_documents_is_there() {
         let spans = text.split('`').skip(1).step_by(2);
         let links = text.split("](").skip(1).filter_map(|it| it.split(')').next());
         let paths = spans.chain(links).filter(|it| {
-            let is_ours = ["crates/", "docs/", "script/", ".ci/"].iter().any(|start| it.starts_with(start));
+            let is_ours =
+                ["crates/", "docs/", "deploy/", "script/", ".ci/"].iter().any(|start| it.starts_with(start));
             let is_document = Path::new(it).extension().is_some_and(|it| it == "md");
             is_ours || (is_document && !it.contains(' ') && !it.starts_with('.'))
         });
