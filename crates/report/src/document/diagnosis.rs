@@ -177,9 +177,11 @@ pub struct ProofEntry {
 pub struct ViolationEntry {
     /// What findings call it.
     pub id: String,
-    /// What was promised: `pod-to-pod`, `node-to-pod`, `service`, `api-server`, `name`, `outside`, `path-mtu`.
+    /// What was promised: `pod-to-pod`, `node-to-pod`, `service`, `api-server`, `name`, `outside`, `path-mtu`, and `duty` for what a node
+    /// owes besides: a network for new pods, its programs.
     #[schemars(extend("enum" = [
-        "pod-to-pod", "node-to-pod", "service", "api-server", "name", "outside", "path-mtu"
+        "pod-to-pod", "node-to-pod", "service", "api-server", "name", "outside", "path-mtu",
+        "duty"
     ]))]
     pub promise: &'static str,
     /// Who sends, of the flow that stands for the class.
@@ -187,7 +189,7 @@ pub struct ViolationEntry {
     /// To whom, of that flow.
     pub to: String,
     /// Its protocol.
-    #[schemars(extend("enum" = ["tcp", "udp", "icmp", "dns"]))]
+    #[schemars(extend("enum" = ["tcp", "udp", "icmp", "dns", "none"]))]
     pub proto: &'static str,
     /// Its address family.
     #[schemars(extend("enum" = [4, 6]))]
