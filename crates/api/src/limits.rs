@@ -26,7 +26,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            whole: Duration::from_secs(120),
+            whole: Duration::from_mins(2),
             page: 500,
             list: 1 << 30,
             event_pages: 20,

@@ -328,7 +328,12 @@ pub(crate) fn write_file(snapshot: &mut Snapshot, place: &Place, path: &str, con
 fn list(snapshot: &mut Snapshot, place: &Place, path: &str, is_there: bool) {
     let Some(node) = place.as_node().and_then(|it| snapshot.nodes.get_mut(it)?.known_mut()) else { return };
     let Some((directory, name)) = path.rsplit_once('/') else { return };
-    let Some(names) = node.directories.get_mut(directory) else { return };
+    // A network's reservations are listed as soon as there is one.
+    let is_known = node.directories.contains_key(directory);
+    if !is_known && !directory.starts_with("/var/lib/cni/networks/") {
+        return;
+    }
+    let names = node.directories.entry(directory.to_owned()).or_insert(Observed::Absent);
     match names {
         Observed::Known(names) => {
             names.retain(|it| it != name);

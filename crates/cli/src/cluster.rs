@@ -303,8 +303,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         let one = match &rest[digits..unit] {
             "ms" => Duration::from_millis(1),
             "s" => Duration::from_secs(1),
-            "m" => Duration::from_secs(60),
-            "h" => Duration::from_secs(3600),
+            "m" => Duration::from_mins(1),
+            "h" => Duration::from_hours(1),
             _ => return Err(wrong()),
         };
         total = one.checked_mul(number).and_then(|it| it.checked_add(total)).ok_or_else(wrong)?;

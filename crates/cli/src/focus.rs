@@ -189,6 +189,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "each test writes its labels where they are used")]
     fn takes(written: &str, labels: serde_json::Value) -> bool {
         let pod: PodObject =
             serde_json::from_value(json!({"metadata": {"name": "p", "labels": labels}})).unwrap();

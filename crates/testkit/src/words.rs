@@ -87,6 +87,7 @@ pub static WORDS: &[WordSpec] = &[
     word("xfrm-block", "in|out|fwd SOURCE-NET DESTINATION-NET", xfrm_block),
     word("socket-close", "tcp|udp PORT", socket_close),
     word("process", "PROGRAM stopped|gone", process),
+    word("reserve", "NETWORK RANGE", reserve),
 ];
 
 /// A base after changes in the words of a case, one after the other.
@@ -173,6 +174,19 @@ fn process(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {
         return Err(format!("{place} runs no {program}"));
     }
     Ok(vec![Change::ProcessHalted { place, program: (*program).to_owned(), is_gone: *state == "gone" }])
+}
+
+/// The files that host-local keeps of addresses that are taken: all of a range but its first and last two.
+fn reserve(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {
+    let [network, range] = words else { return unfit() };
+    let range: ipnet::Ipv4Net = parsed(range, "an IPv4 range")?;
+    let path = |it: std::net::Ipv4Addr| format!("/var/lib/cni/networks/{network}/{it}");
+    let taken = range.hosts().skip(1).map(|it| Change::FileWritten {
+        place: scene.place.clone(),
+        path: path(it),
+        content: String::new(),
+    });
+    Ok(taken.collect())
 }
 
 fn write(scene: &Scene<'_>, words: &[&str]) -> Result<Vec<Change>, String> {

@@ -82,10 +82,9 @@ impl<R: AsyncRead + Unpin> Output<R> {
     fn farewell(&mut self) -> io::Result<usize> {
         let Some(ended) = self.ended.take() else { return Ok(0) };
         let waited = self.held.runtime.block_on(async { tokio::time::timeout(FAREWELL, ended).await });
-        let status = match waited {
-            Ok(Ok(Some(status))) => status,
-            // The connection ended before the program did.
-            _ => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection to the pod ended")),
+        // Else the connection ended before the program did.
+        let Ok(Ok(Some(status))) = waited else {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection to the pod ended"));
         };
         if status.status.as_deref() == Some("Success") {
             return Ok(0);

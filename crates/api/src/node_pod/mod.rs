@@ -62,8 +62,8 @@ impl NodePodOptions {
             image: image.into(),
             namespace: "hopwise".to_owned(),
             command: vec!["/hopwise".to_owned(), "on-node".to_owned()],
-            life: Duration::from_secs(900),
-            patience: Duration::from_secs(60),
+            life: Duration::from_mins(15),
+            patience: Duration::from_mins(1),
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::manifest::OWNER;
 
 /// How long after its own deadline a pod is not waited for any more.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// Names this process, so that a later one can see whether it still runs: the machine's boot, the process, and when that
 /// was started.
@@ -77,7 +77,7 @@ mod tests {
     fn what_nobody_uses_any_more_is_stale() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
         let stale =
-            |phase, owner: &str, made| is_stale(&pod(phase, owner, made), Duration::from_secs(600), now);
+            |phase, owner: &str, made| is_stale(&pod(phase, owner, made), Duration::from_mins(10), now);
         let own = owner();
         assert!(!stale("Running", &own, "2026-11-21T09:59:00Z"), "this process runs");
         assert!(!stale("Running", "another-boot/1/2", "2026-11-21T09:59:00Z"), "nobody here knows");

@@ -69,6 +69,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "each test writes its status where it is used")]
     fn of(status: serde_json::Value) -> Start {
         start(&serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap())
     }

@@ -71,7 +71,9 @@ fn add(archive: &mut Builder<Vec<u8>>, name: &str, mode: u32, bytes: &[u8]) -> i
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(mode);
-    (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_size(bytes.len() as u64);
     archive.append_data(&mut header, name, bytes)
 }

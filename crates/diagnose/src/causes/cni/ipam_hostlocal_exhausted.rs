@@ -25,7 +25,8 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
         let place = Place::Node(name.clone());
         let directory = format!("/{}", blocker.element.parts()[1..].join("/"));
         let pods = case.snapshot.cluster.pods.known();
-        let used: BTreeSet<IpAddr> = pods.into_iter().flatten().flat_map(|it| it.ips()).collect();
+        let used: BTreeSet<IpAddr> =
+            pods.into_iter().flatten().flat_map(hopwise_snapshot::PodObject::ips).collect();
         let taken = node.directories.get(&directory).and_then(Observed::known);
         // Nobody's by the API server: whoever had it is gone.
         let left = taken.into_iter().flatten().filter(|it| it.parse().is_ok_and(|it| !used.contains(&it)));
