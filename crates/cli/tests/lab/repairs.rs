@@ -203,13 +203,16 @@ fn what_cannot_be_repaired_here_is_said() {
     let output = hopwise(&labs, &["collect", "-o", file], "");
     assert!(output.status.success(), "{}", said(&output));
     let refused = |words: &[&str]| {
-        let output = labs.command(program()).args(words).output().unwrap();
+        let mut command = labs.command(program());
+        // Nobody's cluster is the source where none is named.
+        command.env_remove("KUBECONFIG").env("HOME", "/nonexistent");
+        let output = command.args(words).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
         said(&output)
     };
     let alive = refused(&["repair", "--apply", "--snapshot", file]);
     assert!(alive.contains("a snapshot file is no cluster"), "{alive}");
-    assert!(refused(&["repair", "--apply"]).contains("no source"));
+    assert!(refused(&["repair", "--apply"]).contains("no kubeconfig"));
     assert!(refused(&["repair", "HW9999", "--lab", LAB]).contains("there is no cause `HW9999`"));
     assert!(refused(&["repair", "HW1001@node/w2", "--lab", LAB]).contains("there is no finding"));
     assert!(refused(&["undo", "7", "--lab", LAB]).contains("there is no run `7` of a repair"));
