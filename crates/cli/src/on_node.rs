@@ -10,10 +10,12 @@ use std::{
 
 use clap::Args;
 use hopwise_agent::{Deadlines, Host, serve};
-use hopwise_report::document::ErrorDocument;
 use hopwise_sys::process;
 
-use crate::failure::{WRONG, complain};
+use crate::{
+    failure::{WRONG, complain},
+    reach::said,
+};
 
 /// How long what was started may take to end when it is killed.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -64,8 +66,7 @@ impl OnNode {
         match served {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => {
-                let said = ErrorDocument::new(&error);
-                complain(&[vec![said.message], said.causes].concat().join(": "));
+                complain(&said(&error));
                 ExitCode::from(WRONG)
             }
         }

@@ -10,6 +10,7 @@ use std::{
 
 use hopwise_agent::{Line, NodeError, Nodes, NodesVia, OpenError, Target};
 use hopwise_api::{NodePodError, NodePodOptions, NodePods};
+use hopwise_report::document::ErrorDocument;
 use hopwise_snapshot::{Observation, Place, Probe};
 use hopwise_sys::NetNs;
 use signal_hook::{consts::TERM_SIGNALS, iterator::Signals};
@@ -129,11 +130,6 @@ fn end(pods: &NodePods, is_ended: &Mutex<bool>) {
 
 /// An error with its causes, in one line.
 pub(crate) fn said(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut all = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(source) = next {
-        all.push(source.to_string());
-        next = source.source();
-    }
-    all.join(": ")
+    let ErrorDocument { message, causes, .. } = ErrorDocument::new(error);
+    [vec![message], causes].concat().join(": ")
 }

@@ -11,7 +11,6 @@ use hopwise_api::ApiError;
 use hopwise_collect::{Limits, NodeAccess, PodAccess, SourceError, kubectl};
 use hopwise_diagnose::{Diagnosis, plan::confirmations, probes};
 use hopwise_lab::{Lab, LabError, LabName, MemberKind};
-use hopwise_report::document::ErrorDocument;
 use hopwise_snapshot::{Cluster, NodeName, Observation, Observed, Place, Probe, Question, Snapshot, hop};
 use hopwise_sys::NetNs;
 
@@ -20,7 +19,7 @@ use crate::{
     focus::Focus,
     output::complain,
     progress::{Step, seconds},
-    reach::Reach,
+    reach::{Reach, said},
 };
 
 /// The options that name a source. They are the same on every command.
@@ -217,9 +216,7 @@ impl Read {
             match observed {
                 Ok(seen) => self.snapshot.observations.extend(seen),
                 Err(error) => {
-                    let said = ErrorDocument::new(&error);
-                    let said: Vec<String> = [vec![said.message], said.causes].concat();
-                    complain(&format!("a probe could not be sent: {}", said.join(": ")));
+                    complain(&format!("a probe could not be sent: {}", said(&error)));
                 }
             }
         }
