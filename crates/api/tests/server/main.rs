@@ -7,5 +7,6 @@ mod fake;
 mod node_pods;
 mod objects;
 mod refusals;
+mod restart;
 mod rights;
 mod trust;

@@ -1,15 +1,16 @@
 //! The rights of deploy/rbac.yaml against what is asked of an API server.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use hopwise_api::{Limits, NodePods};
-use hopwise_snapshot::NodeName;
+use hopwise_snapshot::{NodeName, PodName};
 use serde_json::Value;
 
 use crate::{
     fake::{Fake, Request},
     node_pods::{Cluster, options},
     objects::with_plugin,
+    restart::one_pod,
 };
 
 /// A right: what may be done to which resource of which group, and where (empty: everywhere).
@@ -21,8 +22,11 @@ struct Right {
     namespace: String,
 }
 
-fn manifest() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/rbac.yaml");
+/// What reading takes, and what repairing takes besides.
+const MANIFESTS: [&str; 2] = ["rbac.yaml", "rbac-repair.yaml"];
+
+fn manifest(name: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(name);
     serde_saphyr::from_multiple(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -30,10 +34,14 @@ fn texts(value: &Value) -> Vec<String> {
     value.as_array().unwrap().iter().map(|it| it.as_str().unwrap().to_owned()).collect()
 }
 
-/// The rights that the manifest grants.
+/// The rights that all manifests grant.
 fn granted() -> BTreeSet<Right> {
+    MANIFESTS.iter().flat_map(|it| granted_by(it)).collect()
+}
+
+fn granted_by(name: &str) -> BTreeSet<Right> {
     let mut granted = BTreeSet::new();
-    for role in manifest().iter().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role") {
+    for role in manifest(name).iter().filter(|it| it["kind"] == "ClusterRole" || it["kind"] == "Role") {
         let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default();
         for rule in role["rules"].as_array().unwrap() {
             for group in texts(&rule["apiGroups"]) {
@@ -109,6 +117,12 @@ fn what_is_asked_is_granted_and_nothing_is_granted_that_nobody_asks() {
     drop(pods.open(&NodeName::from("w1")).unwrap());
     pods.end();
     asked.extend(speaking.requests().iter().filter_map(needed));
+    for namespace in ["kube-system", "kube-flannel", "shop"] {
+        let repairing = Fake::new(one_pod(namespace, true));
+        let pod = PodName::new(namespace, "kube-proxy-a");
+        repairing.connect().restart_pod(&pod, Duration::from_secs(20)).unwrap();
+        asked.extend(repairing.requests().iter().filter_map(needed));
+    }
     assert!(
         asked.iter().any(|it| it.resource == "pods/exec") && asked.iter().any(|it| it.resource == "pods/log")
     );
@@ -143,14 +157,19 @@ fn no_secret_and_no_wildcard_is_granted() {
             !["impersonate", "escalate", "bind", "update", "patch"].contains(&right.verb.as_str()),
             "{told}"
         );
-        let changes = right.verb != "get" && right.verb != "list";
-        assert!(!changes || right.namespace == "hopwise", "{told}");
+    }
+    let changes = |it: &Right| it.verb != "get" && it.verb != "list";
+    for right in granted_by("rbac.yaml").into_iter().filter(changes) {
+        assert_eq!(right.namespace, "hopwise", "{right:?}");
+    }
+    for right in granted_by("rbac-repair.yaml") {
+        assert_eq!((right.verb.as_str(), right.resource.as_str()), ("delete", "pods"), "{right:?}");
     }
 }
 
 #[test]
 fn each_role_is_bound_where_it_is() {
-    let manifest = manifest();
+    let manifest: Vec<Value> = MANIFESTS.iter().flat_map(|it| manifest(it)).collect();
     let of = |kind: &str| -> BTreeSet<(String, String)> {
         let all = manifest.iter().filter(|it| it["kind"] == kind);
         let name = |it: &Value| {
