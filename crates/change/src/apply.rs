@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use hopwise_controllers::container_runtime::{CONTAINERD_CONFIG, cni_directories};
 use hopwise_snapshot::{
     FdbEntry, FdbState, File, LinkDetail, LinkFlags, Neighbour, NeighbourState, NetNs, NextHop, Observed,
     Place, PortState, Route, RouteKind, Snapshot, Socket, SocketProtocol, SocketState,
@@ -23,7 +24,7 @@ impl Change {
     /// Changes the snapshot as the kernel and the controllers would change the cluster; the places whose
     /// facts are different now.
     pub fn apply(&self, snapshot: &mut Snapshot) -> Result<BTreeSet<Place>, Inapplicable> {
-        let Some(place) = self.place() else { return Ok(BTreeSet::new()) };
+        let Some(place) = self.place() else { return self.apply_to_objects(snapshot) };
         let missing = |what: &str| Inapplicable { place: place.to_string(), what: what.to_owned() };
         match self {
             Self::LinkUp { link, up, .. } => {
@@ -321,6 +322,15 @@ pub(crate) fn write_file(snapshot: &mut Snapshot, place: &Place, path: &str, con
     let files = snapshot.files_mut(place)?;
     files.insert(path.to_owned(), Observed::Known(File::text(content)));
     list(snapshot, place, path, true);
+    if path == CONTAINERD_CONFIG
+        && let Ok(told) = cni_directories(content)
+        && let Some(node) = place.as_node().and_then(|it| snapshot.nodes.get_mut(it)?.known_mut())
+    {
+        // A directory that the runtime is told of now, and that nobody has filled.
+        for directory in told.plugins.into_iter().chain([told.configurations]) {
+            node.directories.entry(directory).or_insert(Observed::Absent);
+        }
+    }
     Some(())
 }
 

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
-use hopwise_snapshot::{Place, RouteKind, RoutingRule, RuleAction, protocols, tables};
+use hopwise_snapshot::{Place, PortNumberOrName, RouteKind, RoutingRule, RuleAction, protocols, tables};
 use ipnet::IpNet;
+use serde_json::json;
 
 use crate::{Change, RouteSpec, added};
+
+/// Programs that kubelet runs by manifests of the node: what ends is started again.
+const STATIC_PODS: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller", "kube-scheduler"];
 
 /// A command and where it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,8 +217,26 @@ impl Change {
                 let arguments = ["kubectl", "-n", &pod.namespace, "delete", "pod", &pod.name];
                 vec![Command::new(None, words(&arguments))]
             }
+            Self::ServiceSelector { namespace, name, selector } => {
+                let patch = json!([{"op": "replace", "path": "/spec/selector", "value": selector}]);
+                let arguments = ["kubectl", "-n", namespace, "patch", "service", name, "--type=json", "-p"];
+                one([words(&arguments), vec![patch.to_string()]].concat())
+            }
+            Self::ServiceTargetPort { namespace, name, port, protocol, target } => {
+                // Ports are merged by their numbers (`patchMergeKey` of `ServiceSpec.Ports`).
+                let target = target.clone().unwrap_or(PortNumberOrName::Number(*port));
+                let port = json!({"port": port, "protocol": protocol, "targetPort": target});
+                let patch = json!({"spec": {"ports": [port]}});
+                let arguments = ["kubectl", "-n", namespace, "patch", "service", name, "-p"];
+                one([words(&arguments), vec![patch.to_string()]].concat())
+            }
+            Self::EndpointsWritten { .. } | Self::PodUnready { .. } => Vec::new(),
             Self::ProcessHalted { program, is_gone, .. } => {
                 one(words(&["pkill", if *is_gone { "-KILL" } else { "-STOP" }, "-x", program]))
+            }
+            // A static pod's: kubelet starts it again.
+            Self::ProcessStarted { program, .. } if STATIC_PODS.contains(&program.as_str()) => {
+                one(words(&["pkill", "-KILL", "-x", program]))
             }
             Self::ProcessStarted { program, .. } => one(words(&["systemctl", "restart", program])),
             Self::IptablesFlushed { tool, table, .. } => ["-F", "-X"]
@@ -266,6 +288,11 @@ impl Change {
             Self::SocketOpened { protocol, port, .. } => format!("start what listens on {protocol} {port}"),
             Self::SocketClosed { protocol, port, .. } => format!("end what listens on {protocol} {port}"),
             Self::XdpAttached { link, program, .. } => format!("attach XDP program {program} to {link}"),
+            Self::PodUnready { pod, is_pending: true } => format!("take {pod} from its node"),
+            Self::PodUnready { pod, is_pending: false } => format!("make {pod} unready"),
+            Self::EndpointsWritten { namespace, name } => {
+                format!("let kube-controller-manager write the endpoints of {namespace}/{name} anew")
+            }
             Self::Vxlan { link, attribute, value, .. } => {
                 format!("make {link} anew with {attribute} {value}")
             }

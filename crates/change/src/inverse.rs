@@ -8,7 +8,9 @@ impl Change {
     /// The changes that bring back what this one changes, by the facts before it; none where nothing was
     /// read, or nothing can bring it back.
     pub fn inverse(&self, before: &Snapshot) -> Vec<Self> {
-        let Some(place) = self.place() else { return Vec::new() };
+        let Some(place) = self.place() else {
+            return self.inverse_of_object(&before.cluster).into_iter().collect();
+        };
         if let Self::FileWritten { path, .. } | Self::FileRemoved { path, .. } = self {
             let file = before.files(&place).and_then(|it| it.get(path));
             return match file {

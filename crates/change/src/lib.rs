@@ -12,16 +12,18 @@ mod apply;
 mod command;
 mod inverse;
 mod kernel;
+mod objects;
 mod ports;
 mod restore;
 mod resync;
 mod ruleset;
 mod sandbox;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use hopwise_snapshot::{
-    Mac, NodeName, Place, PodName, RouteKind, RoutingRule, SysctlKey, TokenBucket, XfrmPolicy,
+    Mac, NodeName, Place, PodName, PortNumberOrName, Protocol, RouteKind, RoutingRule, SysctlKey,
+    TokenBucket, XfrmPolicy,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -483,6 +485,42 @@ pub enum Change {
         /// The port.
         port: u16,
     },
+    /// Sets the labels of the pods that a Service leads to; its endpoints and every node's rules follow.
+    ServiceSelector {
+        /// The Service's namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The labels.
+        selector: BTreeMap<String, String>,
+    },
+    /// Sets the port of the pods that a port of a Service leads to; its endpoints and every node's rules follow.
+    ServiceTargetPort {
+        /// The Service's namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The Service's port.
+        port: u16,
+        /// Its protocol.
+        protocol: Protocol,
+        /// The pods' port; none stands for the same number.
+        target: Option<PortNumberOrName>,
+    },
+    /// Makes a pod unready, or takes it back to where it waits for a node; endpoints and every node's rules follow.
+    PodUnready {
+        /// Which.
+        pod: PodName,
+        /// Does it wait for a node?
+        is_pending: bool,
+    },
+    /// Lets the endpoints of a Service be written anew, as when its controller runs again; every node's rules follow.
+    EndpointsWritten {
+        /// The Service's namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// A route by the names of its interface.
@@ -538,6 +576,10 @@ impl Change {
         match self {
             Self::Resynced { node, .. } => Some(Place::Node(node.clone())),
             Self::PodRecreated { pod } => Some(Place::Pod(pod.clone())),
+            Self::ServiceSelector { .. }
+            | Self::ServiceTargetPort { .. }
+            | Self::PodUnready { .. }
+            | Self::EndpointsWritten { .. } => None,
             Self::Sysctl { place, .. }
             | Self::LinkUp { place, .. }
             | Self::LinkMaster { place, .. }

@@ -100,7 +100,7 @@ pub fn backend(net: &NetNs, family: Family) -> &'static str {
 }
 
 /// Lets a controller edit the rules that its tool shows of a family.
-fn edit_rules(
+pub(crate) fn edit_rules(
     net: &mut NetNs,
     family: Family,
     edit: impl FnOnce(&mut Ruleset) -> Result<(), String>,

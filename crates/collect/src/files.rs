@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hopwise_controllers::container_runtime::{CONTAINERD_CONFIG, cni_directories};
 use hopwise_snapshot::{File, FileContent, Observed, Reason};
 use hopwise_sys::{Root, RootFile};
 use jiff::Timestamp;
@@ -13,8 +14,9 @@ use jiff::Timestamp;
 use crate::{Limits, reason, redact};
 
 /// Files of a node.
-const OF_A_NODE: [&str; 35] = [
+const OF_A_NODE: [&str; 37] = [
     "/etc/NetworkManager/NetworkManager.conf",
+    "/etc/containerd/config.toml",
     "/etc/default/kubelet",
     "/etc/default/ufw",
     "/etc/docker/daemon.json",
@@ -25,6 +27,7 @@ const OF_A_NODE: [&str; 35] = [
     "/etc/hosts",
     "/etc/iptables/rules.v4",
     "/etc/iptables/rules.v6",
+    "/etc/kubernetes/kubelet.conf",
     "/etc/modules",
     "/etc/network/interfaces",
     "/etc/nftables.conf",
@@ -116,11 +119,33 @@ pub(crate) fn of_node(root: &Root, limits: &Limits) -> (Files, Directories) {
     for directory in NAMES_OF_A_NODE {
         directories.insert(directory.to_owned(), names(root, directory, limits));
     }
+    of_runtime(root, limits, &mut files, &mut directories);
     for network in directories["/var/lib/cni/networks"].known().cloned().into_iter().flatten() {
         let path = format!("/var/lib/cni/networks/{network}");
         directories.insert(path.clone(), names(root, &path, limits));
     }
     (files, directories)
+}
+
+/// What lies in the directories of network plugins that the container runtime is told to use instead of the usual ones.
+fn of_runtime(root: &Root, limits: &Limits, files: &mut Files, directories: &mut Directories) {
+    let Some(Observed::Known(config)) = files.get(CONTAINERD_CONFIG) else { return };
+    let text = String::from_utf8_lossy(config.content.bytes());
+    let Ok(told) = cni_directories(&text) else { return };
+    for directory in told.plugins {
+        directories.entry(directory).or_insert_with_key(|it| names(root, it, limits));
+    }
+    if directories.contains_key(&told.configurations) {
+        return;
+    }
+    let listed = names(root, &told.configurations, limits);
+    for name in listed.known().into_iter().flatten() {
+        let path = format!("{}/{name}", told.configurations);
+        if let Some(found @ (Observed::Known(_) | Observed::NotCollected(_))) = file(root, &path, limits) {
+            files.insert(path, found);
+        }
+    }
+    directories.insert(told.configurations, listed);
 }
 
 /// The files of a pod.

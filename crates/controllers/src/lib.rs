@@ -13,10 +13,13 @@
 #![deny(clippy::disallowed_methods)]
 
 pub mod cni;
+pub mod container_runtime;
+pub mod endpoint_slice;
 mod family;
 pub mod flannel;
 mod json;
 pub mod kube_proxy;
+pub mod kubeconfig;
 pub mod kubelet;
 mod ruleset;
 mod yaml;

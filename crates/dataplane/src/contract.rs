@@ -1,17 +1,18 @@
 //! What Kubernetes promises: which flows must arrive, and which must not.
 //!
 //! A promise is made for each source pod and node, per protocol and address family: to each Service port with
-//! endpoints that it may use, to each declared container port of each pod, ICMP between pods, packets as large
+//! endpoints that it may use, or that has none though pods run that it is meant for ([`meant`]), to each declared container port of each pod, ICMP between pods, packets as large
 //! as the source may send, the API server, what lies outside, and names. What a NetworkPolicy forbids is no
 //! promise. A port that nobody declares is not promised.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
 use hopwise_controllers::{
     Family,
+    endpoint_slice::target_port,
     kube_proxy::{ServiceAnswer, service_endpoints},
 };
 use hopwise_policy::{Peer, Policies};
@@ -21,8 +22,10 @@ use hopwise_snapshot::{
 
 use crate::{
     duties::{Duty, duties},
+    meant::meant,
     packet::FlowProtocol,
     permission::{Permission, permission, permission_to_any, policies},
+    standing::standing,
     trace::{Flow, Recipient, Size},
     tracer::Expectation,
 };
@@ -145,17 +148,25 @@ pub fn contract(snapshot: &Snapshot) -> Contract {
     let mut sources: Vec<Station<'_>> = nodes(cluster);
     let n_nodes = sources.len();
     sources.extend(self::pods(cluster));
-    let mut draft = Draft { cluster, policies: policies(snapshot), contract: Contract::default() };
+    let policies = policies(snapshot);
+    let named = pods.iter().filter_map(|it| Some((it.place.as_pod()?, &it.node, it.pod?)));
+    let standing = standing(snapshot, named);
+    let mut draft =
+        Draft { cluster, policies, standing, meant: meant_endpoints(cluster), contract: Contract::default() };
     for (at, source) in sources.iter().enumerate() {
         let is_node = at < n_nodes;
         for target in &pods {
-            draft.to_pod(source, target, is_node);
+            if draft.tries(&source.place, &target.place) {
+                draft.to_pod(source, target, is_node);
+            }
         }
         if !is_node {
             draft.largest_packets(source, &pods);
         }
         for service in cluster.services.known().into_iter().flatten() {
-            draft.to_service(source, service);
+            if draft.tries_service(&source.place, service) {
+                draft.to_service(source, service);
+            }
         }
         draft.outside(snapshot, source);
         draft.names(snapshot, source, is_node);
@@ -173,7 +184,30 @@ pub fn contract(snapshot: &Snapshot) -> Contract {
 struct Draft<'a> {
     cluster: &'a Cluster,
     policies: Policies<'a>,
+    /// The pods with which all others are tried; none where every pair is.
+    standing: Option<BTreeSet<Place>>,
+    /// What ports of Services that have no endpoint are meant to lead to, by Service, port, protocol and family.
+    meant: BTreeMap<(String, u16, Protocol, Family), Vec<SocketAddr>>,
     contract: Contract,
+}
+
+/// The endpoints that Services without any are meant to have.
+fn meant_endpoints(cluster: &Cluster) -> BTreeMap<(String, u16, Protocol, Family), Vec<SocketAddr>> {
+    let mut all = BTreeMap::new();
+    for service in cluster.services.known().into_iter().flatten() {
+        for (port, family) in
+            service.spec.ports.iter().flat_map(|port| Family::ALL.into_iter().map(move |it| (port, it)))
+        {
+            let Some(meant) = meant(cluster, service, port, family) else { continue };
+            let addresses = meant.pods.into_iter().filter_map(|pod| {
+                let address = pod.ips().into_iter().find(|it| Family::of(*it) == family)?;
+                Some(SocketAddr::new(address, target_port(port, pod).unwrap_or(port.port)))
+            });
+            let key = (service.full_name(), port.port, port.protocol, family);
+            all.insert(key, addresses.collect());
+        }
+    }
+    all
 }
 
 fn nodes(cluster: &Cluster) -> Vec<Station<'_>> {
@@ -200,6 +234,22 @@ fn pods(cluster: &Cluster) -> Vec<Station<'_>> {
 
 #[expect(clippy::wrong_self_convention, reason = "`to` is where a promised flow goes")]
 impl Draft<'_> {
+    /// Is this pair tried? In a large cluster one end must be a node or stand for others, or both are the same.
+    fn tries(&self, from: &Place, to: &Place) -> bool {
+        let stands = |it: &Place| self.standing.as_ref().is_none_or(|all| all.contains(it));
+        from.as_node().is_some() || from == to || stands(from) || stands(to)
+    }
+
+    /// Does this source try this Service? In a large cluster pods that stand for no others try those of the cluster alone.
+    fn tries_service(&self, from: &Place, service: &Service) -> bool {
+        let is_of_cluster = matches!(
+            (service.metadata.namespace.as_str(), service.metadata.name.as_str()),
+            ("default", "kubernetes") | ("kube-system", "kube-dns")
+        );
+        let stands = self.standing.as_ref().is_none_or(|all| all.contains(from));
+        from.as_node().is_some() || stands || is_of_cluster
+    }
+
     /// Writes down a flow as what the policies make of it.
     fn add(
         &mut self,
@@ -250,6 +300,9 @@ impl Draft<'_> {
     fn largest_packets(&mut self, source: &Station<'_>, pods: &[Station<'_>]) {
         for target in pods.iter().filter(|it| it.place != source.place) {
             let Place::Pod(name) = &target.place else { continue };
+            if !self.tries(&source.place, &target.place) {
+                continue;
+            }
             for &to in &target.addresses {
                 let Some(own) = source.address(to.is_ipv6()) else { continue };
                 let peer = Peer::Pod(name.clone());
@@ -274,7 +327,11 @@ impl Draft<'_> {
             let Some(own) = source.address(address.is_ipv6()) else { continue };
             for port in &service.spec.ports {
                 let Some(protocol) = FlowProtocol::of_port(port.protocol, port.port) else { continue };
-                let endpoints = usable_endpoints(self.cluster, service, port, &source.node, address);
+                let mut endpoints = usable_endpoints(self.cluster, service, port, &source.node, address);
+                if endpoints.is_empty() {
+                    let key = (service.full_name(), port.port, port.protocol, Family::of(address));
+                    endpoints = self.meant.get(&key).cloned().unwrap_or_default();
+                }
                 if endpoints.is_empty() {
                     continue;
                 }

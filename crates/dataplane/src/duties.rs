@@ -10,8 +10,14 @@ use std::{
     net::IpAddr,
 };
 
-use hopwise_controllers::{Family, cni::FlannelDelegate, flannel::SubnetEnv};
-use hopwise_snapshot::{Element, Node, NodeName, Observed, Place, Reason, Snapshot};
+use hopwise_controllers::{
+    Family,
+    cni::FlannelDelegate,
+    container_runtime::{CONTAINERD_CONFIG, CniDirectories, cni_directories},
+    flannel::SubnetEnv,
+    kubeconfig::{ApiServer, api_server},
+};
+use hopwise_snapshot::{Cluster, Element, Node, NodeName, Observed, Place, Reason, Snapshot, Workload};
 use serde_json::Value;
 
 use crate::{
@@ -20,10 +26,8 @@ use crate::{
     verify::Verified,
 };
 
-/// Where network configurations lie, unless the runtime is told otherwise.
-pub const CNI_CONFIGURATIONS: &str = "/etc/cni/net.d";
-/// Where plugins lie, unless the runtime is told otherwise.
-pub const CNI_PLUGINS: &str = "/opt/cni/bin";
+pub use hopwise_controllers::container_runtime::{CNI_CONFIGURATIONS, CNI_PLUGINS};
+
 /// Where host-local keeps which addresses are taken.
 const RESERVATIONS: &str = "/var/lib/cni/networks";
 /// Programs that a node has where others have them, and whether a node has the choice.
@@ -35,6 +39,10 @@ const PROGRAMS: [(&str, bool); 6] = [
     ("kube-proxy", false),
     ("kubelet", false),
 ];
+/// The DaemonSets that run some of them.
+const DAEMON_SETS: [(&str, &str); 2] = [("flanneld", "kube-flannel-ds"), ("kube-proxy", "kube-proxy")];
+/// Programs that some node runs where a node runs the API server. Of a name the kernel keeps 15 letters.
+const OF_CONTROL_PLANE: [&str; 2] = ["kube-controller", "kube-scheduler"];
 
 /// What a node must be able to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +51,10 @@ pub enum Duty {
     PodNetwork,
     /// Tell the API server that it lives.
     Reports,
+    /// Have the address that the API server gives as its own.
+    Address,
+    /// Learn of Services and their endpoints.
+    Services,
     /// Run a program.
     Runs {
         /// Its name.
@@ -56,6 +68,8 @@ impl Duty {
         match self {
             Self::PodNetwork => "a network for new pods".to_owned(),
             Self::Reports => "the API server, to report".to_owned(),
+            Self::Address => "its own address".to_owned(),
+            Self::Services => "the API server, for its Services".to_owned(),
             Self::Runs { program } => format!("the program {program}"),
         }
     }
@@ -72,6 +86,15 @@ pub enum NoPodNetwork {
         path: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// The runtime looks in another directory than the one that holds what it looks for.
+    ElsewhereThan {
+        /// What it looks for.
+        what: String,
+        /// Where it looks.
+        directory: String,
+        /// Where that is.
+        usual: &'static str,
     },
     /// A plugin that the configuration names is not there.
     NoPlugin {
@@ -102,6 +125,9 @@ impl NoPodNetwork {
         match self {
             Self::NoConfiguration => format!("{CNI_CONFIGURATIONS} holds no network configuration"),
             Self::NotUnderstood { path, why } => format!("{path} cannot be read: {why}"),
+            Self::ElsewhereThan { what, directory, usual } => {
+                format!("the runtime looks for {what} in {directory}, and it is in {usual}")
+            }
             Self::NoPlugin { plugin } => format!("{CNI_PLUGINS} has no plugin {plugin}"),
             Self::NoSubnetFile => format!("{} does not say the node's range", SubnetEnv::PATH),
             Self::Exhausted { n_addresses } => format!("all {n_addresses} addresses of the range are taken"),
@@ -126,23 +152,48 @@ pub(crate) fn duties(snapshot: &Snapshot) -> Vec<(NodeName, Duty)> {
     // Runtimes may differ from node to node; what keeps the network is everywhere, or should be.
     let is_usual = |(program, is_choice): &&(&str, bool)| {
         let n_have = programs.values().filter(|it| it.contains(program)).count();
-        if *is_choice { n_have * 2 > programs.len() } else { n_have > 0 || *program == "kubelet" }
+        let is_wanted = || *program == "kubelet" || is_wanted_everywhere(&snapshot.cluster, program);
+        if *is_choice { n_have * 2 > programs.len() } else { n_have > 0 || is_wanted() }
     };
     let usual: Vec<&str> = PROGRAMS.iter().filter(is_usual).map(|(program, _)| *program).collect();
     let mut all = Vec::new();
     let posted = snapshot.cluster.nodes.known().into_iter().flatten();
     all.extend(posted.map(|it| (it.name(), Duty::Reports)));
+    // Where one of them is a program of its own the other is, too: in some distributions one program is all of them.
+    let has_any = |program: &str| programs.values().any(|all| all.contains(program));
+    let lacking: Vec<&str> = OF_CONTROL_PLANE.into_iter().filter(|it| !has_any(it)).collect();
+    let is_split = lacking.len() < OF_CONTROL_PLANE.len();
     for (name, node) in nodes {
         // A machine without kubelet's configuration makes no pods.
         if matches!(node.files.get("/var/lib/kubelet/config.yaml"), Some(Observed::Known(_))) {
             all.push((name.clone(), Duty::PodNetwork));
         }
-        if programs.contains_key(name) {
-            let runs = usual.iter().map(|it| Duty::Runs { program: (*it).to_owned() });
-            all.extend(runs.map(|it| (name.clone(), it)));
+        if node.net.addresses.known().is_some() {
+            all.push((name.clone(), Duty::Address));
+        }
+        if let Some(own) = programs.get(name) {
+            // Where one of several control planes runs it, the others need not.
+            let is_control_plane = own.contains("kube-apiserver");
+            let of_control_plane = OF_CONTROL_PLANE
+                .into_iter()
+                .filter(|it| is_control_plane && is_split && (own.contains(it) || lacking.contains(it)));
+            let runs = usual.iter().copied().chain(of_control_plane);
+            all.extend(runs.map(|it| (name.clone(), Duty::Runs { program: it.to_owned() })));
+            if own.contains("kube-proxy") {
+                all.push((name.clone(), Duty::Services));
+            }
         }
     }
     all
+}
+
+/// Does a DaemonSet want a program on every node?
+fn is_wanted_everywhere(cluster: &Cluster, program: &str) -> bool {
+    let Some((_, name)) = DAEMON_SETS.into_iter().find(|(it, _)| *it == program) else { return false };
+    let n_nodes = cluster.nodes.known().map_or(0, Vec::len);
+    let is_it = |it: &&Workload| it.kind == "DaemonSet" && it.metadata.name == name;
+    let mut sets = cluster.workloads.known().into_iter().flatten().filter(is_it);
+    n_nodes > 0 && sets.any(|it| it.status.desired_number_scheduled.is_some_and(|it| it as usize >= n_nodes))
 }
 
 /// The programs of a node; none where nobody read them.
@@ -161,8 +212,10 @@ pub(crate) fn check(snapshot: &Snapshot, node: &NodeName, duty: &Duty) -> Verifi
     };
     match duty {
         Duty::Reports => Verified::kept(),
+        Duty::Address => address(snapshot, node, facts),
+        Duty::Services => services(snapshot, node),
         Duty::Runs { program } => runs(&place, facts, program),
-        Duty::PodNetwork => PodNetwork { place: &place, node: facts }.check(),
+        Duty::PodNetwork => PodNetwork::new(&place, facts).check(),
     }
 }
 
@@ -179,6 +232,105 @@ fn reports(snapshot: &Snapshot, node: &NodeName, place: &Place) -> Verified {
         }),
         _ => Verified::kept(),
     }
+}
+
+/// Has a node an address of those that the API server says are its own?
+fn address(snapshot: &Snapshot, name: &NodeName, node: &Node) -> Verified {
+    let Some(object) = snapshot.cluster.node(name) else { return Verified::kept() };
+    let posted: Vec<IpAddr> = object.internal_ips().collect();
+    let own: BTreeSet<IpAddr> =
+        node.net.addresses.known().into_iter().flatten().map(|it| it.address.addr()).collect();
+    let Some(first) = posted.first().filter(|_| posted.iter().all(|it| !own.contains(it))) else {
+        return Verified::kept();
+    };
+    Verified::broken(Blocker {
+        element: Element::object("node", "", name.as_str(), Some("status.addresses")),
+        place: Some(Place::Node(name.clone())),
+        kind: BlockerKind::AddressNotOwn { address: *first },
+    })
+}
+
+/// Does kube-proxy of a node ask an API server that there is? What its ConfigMap says counts once its log tells that
+/// it asked there: until it is started anew it asks where it always did.
+fn services(snapshot: &Snapshot, node: &NodeName) -> Verified {
+    let Some((server, wanted)) = kube_proxy_asks_nobody(snapshot) else { return Verified::kept() };
+    let logs = snapshot.cluster.logs.known().into_iter().flatten();
+    let is_its = |it: &&hopwise_snapshot::ContainerLog| {
+        it.container == "kube-proxy"
+            && snapshot
+                .cluster
+                .pod(&it.pod)
+                .is_some_and(|it| it.spec.node_name.as_deref() == Some(node.as_str()))
+    };
+    let mut lines = logs.filter(is_its).filter_map(|it| it.lines.known()).flatten();
+    if !lines.any(|it| it.text.contains(&server.to_string())) {
+        return Verified::kept();
+    }
+    let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Verified::broken(Blocker {
+        element: Element::object("configmap", "kube-system", "kube-proxy", Some("kubeconfig.conf")),
+        place: Some(Place::Node(node.clone())),
+        kind: BlockerKind::AsksNobody {
+            program: "kube-proxy".to_owned(),
+            server: server.to_string(),
+            wanted,
+        },
+    })
+}
+
+/// The API server that kube-proxy is told to ask, where none is known to be there, and those that are.
+pub fn kube_proxy_asks_nobody(snapshot: &Snapshot) -> Option<(ApiServer, BTreeSet<ApiServer>)> {
+    let cluster = &snapshot.cluster;
+    let text = cluster.config_map("kube-system", "kube-proxy")?.data.get("kubeconfig.conf")?;
+    let server = api_server(text).ok()??;
+    let known = api_servers(snapshot);
+    // A name may stand for any address; of names only the port can be judged.
+    let is_address = server.host.parse::<IpAddr>().is_ok();
+    let is_told_of_host = known.iter().any(|it| it.host == server.host);
+    let services = cluster.service("default", "kubernetes").map(hopwise_snapshot::Service::cluster_ips);
+    let is_service = |it: &ApiServer| services.iter().flatten().any(|own| own.to_string() == it.host);
+    let is_known = known.iter().any(|it| !is_service(it));
+    let is_nobody = is_known && !known.contains(&server) && (is_address || is_told_of_host);
+    is_nobody.then_some((server, known))
+}
+
+/// Where the API server is, by its own Service and its endpoints, by kubeadm, and by what each kubelet is told.
+fn api_servers(snapshot: &Snapshot) -> BTreeSet<ApiServer> {
+    let cluster = &snapshot.cluster;
+    let mut all = BTreeSet::new();
+    if let Some(service) = cluster.service("default", "kubernetes") {
+        let addresses = service.cluster_ips().into_iter();
+        let ports = || service.spec.ports.iter().map(|it| it.port);
+        all.extend(
+            addresses.flat_map(|it| ports().map(move |port| ApiServer { host: it.to_string(), port })),
+        );
+        for slice in cluster.slices_of(service) {
+            let ports: Vec<u16> = slice.ports.iter().filter_map(|it| it.port).collect();
+            let addresses = slice.endpoints.iter().flat_map(|it| &it.addresses);
+            all.extend(
+                addresses.flat_map(|it| {
+                    ports.iter().map(|port| ApiServer { host: it.to_lowercase(), port: *port })
+                }),
+            );
+        }
+    }
+    let kubeadm = cluster.config_map("kube-system", "kubeadm-config");
+    let kubeadm = kubeadm.and_then(|it| it.data.get("ClusterConfiguration"));
+    for line in kubeadm.into_iter().flat_map(|it| it.lines()) {
+        if let Some(endpoint) = line.trim().strip_prefix("controlPlaneEndpoint:") {
+            let endpoint = endpoint.trim().trim_matches('"');
+            let has_port = endpoint.rsplit_once(':').is_some_and(|(_, it)| it.parse::<u16>().is_ok());
+            let endpoint = if has_port { endpoint.to_owned() } else { format!("{endpoint}:6443") };
+            all.extend(ApiServer::parse(&endpoint));
+        }
+    }
+    for node in snapshot.nodes.values().filter_map(Observed::known) {
+        if let Some(Observed::Known(file)) = node.files.get("/etc/kubernetes/kubelet.conf") {
+            let text = String::from_utf8_lossy(file.content.bytes());
+            all.extend(api_server(&text).ok().flatten());
+        }
+    }
+    all
 }
 
 fn runs(place: &Place, node: &Node, program: &str) -> Verified {
@@ -200,12 +352,20 @@ fn runs(place: &Place, node: &Node, program: &str) -> Verified {
 struct PodNetwork<'a> {
     place: &'a Place,
     node: &'a Node,
+    directories: CniDirectories,
 }
 
 /// What comes out early: kept so far, or the answer.
 type Step<T> = Result<T, Box<Verified>>;
 
-impl PodNetwork<'_> {
+impl<'a> PodNetwork<'a> {
+    fn new(place: &'a Place, node: &'a Node) -> Self {
+        let config = node.files.get(CONTAINERD_CONFIG).and_then(Observed::known);
+        let text = config.map(|it| String::from_utf8_lossy(it.content.bytes()).into_owned());
+        let directories = text.and_then(|it| cni_directories(&it).ok()).unwrap_or_default();
+        Self { place, node, directories }
+    }
+
     fn check(&self) -> Verified {
         self.follow().map_or_else(|answer| *answer, |()| Verified::kept())
     }
@@ -249,19 +409,24 @@ impl PodNetwork<'_> {
 
     /// The configuration that comes first, by its name.
     fn configuration(&self) -> Step<(String, String)> {
-        let whole = Element::file(self.place, CNI_CONFIGURATIONS);
-        let names = match self.node.directories.get(CNI_CONFIGURATIONS) {
+        let directory = &self.directories.configurations;
+        let whole = Element::file(self.place, directory);
+        let names = match self.node.directories.get(directory) {
             Some(Observed::Known(names)) => names.as_slice(),
             Some(Observed::Absent) => &[],
             Some(Observed::NotCollected(reason)) => return Err(Box::new(unknown(whole, reason.clone()))),
             None => return Err(Box::new(unknown(whole, Reason::SourceLacksIt))),
         };
-        let is_configuration =
-            |it: &&String| [".conf", ".conflist", ".json"].iter().any(|end| it.ends_with(end));
-        let Some(name) = names.iter().filter(is_configuration).min() else {
+        let Some(name) = names.iter().filter(|it| is_configuration(it)).min() else {
+            let usual = self.node.directories.get(CNI_CONFIGURATIONS).and_then(Observed::known);
+            if directory != CNI_CONFIGURATIONS
+                && usual.is_some_and(|it| it.iter().any(|it| is_configuration(it)))
+            {
+                return Err(self.elsewhere("network configurations", directory, CNI_CONFIGURATIONS));
+            }
             return Err(self.broken(whole, NoPodNetwork::NoConfiguration));
         };
-        let path = format!("{CNI_CONFIGURATIONS}/{name}");
+        let path = format!("{directory}/{name}");
         match self.node.files.get(&path) {
             Some(Observed::Known(file)) => {
                 Ok((path, String::from_utf8_lossy(file.content.bytes()).into_owned()))
@@ -276,19 +441,29 @@ impl PodNetwork<'_> {
     }
 
     fn plugins(&self, names: &[String]) -> Step<()> {
-        let there = match self.node.directories.get(CNI_PLUGINS) {
-            Some(Observed::Known(there)) => there.as_slice(),
-            Some(Observed::Absent) => &[],
-            // Where plugins lie somewhere else, nothing is known of them.
-            Some(Observed::NotCollected(_)) | None => return Ok(()),
-        };
-        match names.iter().find(|it| !there.contains(it)) {
-            Some(plugin) => {
-                let element = Element::file(self.place, &format!("{CNI_PLUGINS}/{plugin}"));
-                Err(self.broken(element, NoPodNetwork::NoPlugin { plugin: plugin.clone() }))
+        let mut there: BTreeSet<&str> = BTreeSet::new();
+        for directory in &self.directories.plugins {
+            match self.node.directories.get(directory) {
+                Some(Observed::Known(names)) => there.extend(names.iter().map(String::as_str)),
+                Some(Observed::Absent) => {}
+                // Where nobody looked, any plugin may be.
+                Some(Observed::NotCollected(_)) | None => return Ok(()),
             }
-            None => Ok(()),
         }
+        let Some(plugin) = names.iter().find(|it| !there.contains(it.as_str())) else { return Ok(()) };
+        let directory = self.directories.plugins.last().map_or(CNI_PLUGINS, String::as_str);
+        let usual = self.node.directories.get(CNI_PLUGINS).and_then(Observed::known);
+        if directory != CNI_PLUGINS && usual.is_some_and(|it| it.contains(plugin)) {
+            return Err(self.elsewhere("network plugins", directory, CNI_PLUGINS));
+        }
+        let element = Element::file(self.place, &format!("{directory}/{plugin}"));
+        Err(self.broken(element, NoPodNetwork::NoPlugin { plugin: plugin.clone() }))
+    }
+
+    fn elsewhere(&self, what: &str, directory: &str, usual: &'static str) -> Box<Verified> {
+        let (what, directory) = (what.to_owned(), directory.to_owned());
+        let element = Element::file(self.place, CONTAINERD_CONFIG);
+        self.broken(element, NoPodNetwork::ElsewhereThan { what, directory, usual })
     }
 
     fn subnet(&self) -> Step<SubnetEnv> {
@@ -352,6 +527,11 @@ impl PodNetwork<'_> {
         let kind = BlockerKind::NoPodNetwork(why);
         Box::new(Verified::broken(Blocker { element, place: Some(self.place.clone()), kind }))
     }
+}
+
+/// Does a runtime take a file of this name for a configuration?
+fn is_configuration(name: &str) -> bool {
+    [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end))
 }
 
 fn unknown(element: Element, reason: Reason) -> Verified {

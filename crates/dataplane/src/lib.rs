@@ -10,17 +10,20 @@
 mod around;
 mod contract;
 mod duties;
+mod meant;
 mod model;
 mod names;
 mod packet;
 mod permission;
+mod standing;
 mod trace;
 mod tracer;
 mod verify;
 mod walk;
 
 pub use contract::{Check, Contract, Promise, PromiseKind, contract};
-pub use duties::{CNI_CONFIGURATIONS, CNI_PLUGINS, Duty, NoPodNetwork};
+pub use duties::{CNI_CONFIGURATIONS, CNI_PLUGINS, Duty, NoPodNetwork, kube_proxy_asks_nobody};
+pub use meant::{Amiss, Meant, SelectorBasis, has_endpoints, meant};
 pub use model::{
     Network,
     losses::{Loss, Lost, losses},

@@ -479,6 +479,20 @@ pub enum BlockerKind {
         /// Which source it saw.
         source_seen: IpAddr,
     },
+    /// The API server gives a node an address that is none of its own.
+    AddressNotOwn {
+        /// The address.
+        address: IpAddr,
+    },
+    /// A program is told to ask an API server that is not there.
+    AsksNobody {
+        /// The program.
+        program: String,
+        /// Whom it asks.
+        server: String,
+        /// Where API servers are.
+        wanted: String,
+    },
     /// There is no name server to ask.
     NoNameServer {
         /// The file that should name one.
@@ -543,6 +557,10 @@ impl Blocker {
             BlockerKind::NotRunning { program, is_stopped: false } => format!("{program} does not run"),
             BlockerKind::NotReporting { message } => format!("kubelet does not report: {message}"),
             BlockerKind::NoPodNetwork(why) => why.note(),
+            BlockerKind::AddressNotOwn { address } => format!("{address} is none of its own addresses"),
+            BlockerKind::AsksNobody { program, server, wanted } => {
+                format!("{program} asks {server}; API servers are at {wanted}")
+            }
             BlockerKind::NoRoute { destination } => format!("no route to {destination}"),
             BlockerKind::RouteRefuses { destination, .. } => format!("the route {destination} refuses"),
             BlockerKind::RuleRefuses { priority, .. } => format!("policy rule {priority} refuses"),

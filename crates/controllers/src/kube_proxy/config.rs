@@ -128,6 +128,33 @@ impl KubeProxyConfig {
         }
     }
 
+    /// What keeps kube-proxy from starting with a ConfigMap, one clause each (`loadConfigFromFile` and
+    /// `Validate`, Kubernetes 1.34 `cmd/kube-proxy/app/options.go` and `pkg/proxy/apis/config/validation`).
+    pub fn obstacles(config_map: &ConfigMap) -> Vec<String> {
+        let Some(text) = config_map.data.get("config.conf") else {
+            return vec![KubeProxyConfigError::NoKey.to_string()];
+        };
+        let kind = match yaml::parse::<FileKind>(text) {
+            Ok(kind) => kind,
+            Err(error) => return vec![format!("`config.conf`: {error}")],
+        };
+        let mut all = Vec::new();
+        if kind.kind != "KubeProxyConfiguration" {
+            all.push(format!("`config.conf` is of kind `{}`, not KubeProxyConfiguration", kind.kind));
+        }
+        if !kind.api_version.starts_with("kubeproxy.config.k8s.io/") {
+            let version = &kind.api_version;
+            all.push(format!(
+                "`config.conf` is of version `{version}`, not kubeproxy.config.k8s.io/v1alpha1"
+            ));
+        }
+        match Self::parse(text) {
+            Ok(config) => all.extend(config.remarks),
+            Err(error) => all.push(format!("`config.conf`: {error}")),
+        }
+        all
+    }
+
     /// The ranges of node addresses that NodePorts of a family are offered on; none means all
     /// (`NewNodePortAddresses`, Kubernetes 1.34 `pkg/proxy/util/nodeport_addresses.go`).
     pub(crate) fn node_port_ranges(&self, family: Family) -> Option<Vec<IpNet>> {
@@ -136,6 +163,14 @@ impl KubeProxyConfig {
         let is_all = ranges.is_empty() || ranges.iter().any(|it| it.prefix_len() == 0);
         if is_all { None } else { Some(ranges) }
     }
+}
+
+/// What every configuration file begins with.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FileKind {
+    kind: String,
+    api_version: String,
 }
 
 /// The file as it is written. Kubernetes lets every field be absent or null.
@@ -325,6 +360,21 @@ mod tests {
         let error =
             KubeProxyConfig::parse("mode: iptables\niptables:\n  masqueradeAll: maybe\n").unwrap_err();
         assert_eq!(error.line, Some(3), "{error}");
+    }
+
+    #[test]
+    fn what_keeps_it_from_starting_is_named() {
+        let obstacles = |text: &str| {
+            let mut config_map = ConfigMap::default();
+            config_map.data.insert("config.conf".to_owned(), text.to_owned());
+            KubeProxyConfig::obstacles(&config_map)
+        };
+        let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
+        assert_eq!(obstacles(head), [""; 0]);
+        assert_eq!(obstacles(&format!("{head}mode: ipvz\n")).len(), 1);
+        assert_eq!(obstacles("mode: iptables\n").len(), 2);
+        assert!(obstacles(&format!("{head}mode: [\n"))[0].starts_with("`config.conf`: line "));
+        assert_eq!(KubeProxyConfig::obstacles(&ConfigMap::default()).len(), 1);
     }
 
     #[test]
