@@ -1,9 +1,9 @@
 //! What a cause looks at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use hopwise_dataplane::Blocker;
-use hopwise_snapshot::{Element, Node, NodeName, Observed, Place, Snapshot, SysctlKey, Sysctls};
+use hopwise_dataplane::{Blocker, Promise};
+use hopwise_snapshot::{Element, Node, NodeName, Observed, Place, PodName, Snapshot, SysctlKey, Sysctls};
 
 use crate::{
     cause::Evidence,
@@ -17,6 +17,12 @@ pub struct Case<'a> {
     pub snapshot: &'a Snapshot,
     /// What stops promised flows, each once, with how many it stops.
     pub blockers: BTreeMap<Blocker, usize>,
+    /// The promises that are broken, each with what stops it.
+    pub broken: Vec<(&'a Promise, &'a BTreeSet<Blocker>)>,
+    /// How many flows policies forbid.
+    pub n_forbidden: usize,
+    /// How many of those arrive, or would if anybody listened.
+    pub n_open: usize,
     /// Where facts are not as the API's objects, the controllers, the kernel's defaults or the twin nodes say.
     pub deviations: &'a [Deviation],
     /// Rules on the way of broken flows that no controller of the cluster wrote.
@@ -34,6 +40,36 @@ impl<'a> Case<'a> {
         let pods = self.snapshot.cluster.pods.known().into_iter().flatten();
         let mut here = pods.filter(|it| it.spec.node_name.as_deref() == Some(node.as_str()));
         here.any(|it| !it.spec.host_network && it.is_running())
+    }
+
+    /// The last thing that went wrong with a pod, by its events.
+    pub fn last_warning(&self, pod: &PodName) -> Option<String> {
+        let events = self.snapshot.cluster.events.known().into_iter().flatten();
+        let own = events.filter(|it| {
+            let about = &it.involved_object;
+            it.is_warning()
+                && about.kind == "Pod"
+                && about.namespace == pod.namespace
+                && about.name == pod.name
+        });
+        let last = own.max_by_key(|it| it.last_seen())?;
+        Some(format!("{}: {}", last.reason, last.message.trim()))
+    }
+
+    /// The last line that a pod's containers wrote and that sounds like a complaint, of the one that ended first.
+    pub fn last_error(&self, pod: &PodName) -> Option<String> {
+        let logs = self.snapshot.cluster.logs.known().into_iter().flatten().filter(|it| it.pod == *pod);
+        let mut logs: Vec<_> = logs.collect();
+        logs.sort_by_key(|it| !it.is_previous);
+        let lines = logs.into_iter().filter_map(|it| it.lines.known()).flat_map(|it| it.iter().rev());
+        let complains = |text: &str| {
+            let text = text.to_lowercase();
+            ["error", "fatal", "fail", "refused", "timeout", "loop", "cannot", "unable", "denied"]
+                .iter()
+                .any(|it| text.contains(it))
+        };
+        let mut texts = lines.map(|it| it.text.trim());
+        texts.find(|it| complains(it)).map(|it| format!("log: {it}"))
     }
 
     /// The deviations of one kind.

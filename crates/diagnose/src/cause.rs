@@ -1,9 +1,9 @@
 //! What a cause is, and how it reports what it suspects.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use hopwise_repair::Repair;
-use hopwise_snapshot::Element;
+use hopwise_snapshot::{Element, Place};
 
 use crate::case::Case;
 
@@ -70,6 +70,8 @@ pub struct Suspect {
     pub is_by_blocker: bool,
     /// Is it something whose effect on packets cannot be read?
     pub is_opaque: bool,
+    /// Places that it cannot do without: what breaks their promises brings it about.
+    pub waits_for: BTreeSet<Place>,
 }
 
 /// A value that speaks for or against a cause.
@@ -104,6 +106,7 @@ impl Suspects {
             later: None,
             is_by_blocker: false,
             is_opaque: false,
+            waits_for: BTreeSet::new(),
         });
         let last = self.all.len() - 1;
         &mut self.all[last]
@@ -164,6 +167,12 @@ impl Suspect {
     /// Says what it will break later.
     pub fn later(&mut self, later: impl Into<String>) -> &mut Self {
         self.later = Some(later.into());
+        self
+    }
+
+    /// Says which places it cannot do without.
+    pub fn waits_for(&mut self, places: impl IntoIterator<Item = Place>) -> &mut Self {
+        self.waits_for.extend(places);
         self
     }
 

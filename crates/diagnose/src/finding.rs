@@ -119,6 +119,17 @@ pub struct Finding {
     pub later: Option<String>,
 }
 
+impl Finding {
+    /// Takes what another finding says as a consequence of this one.
+    pub(crate) fn take(&mut self, consequence: Self) {
+        self.n_flows += consequence.n_flows;
+        let new = consequence.violations.into_iter().filter(|it| !self.violations.contains(it));
+        let new: Vec<usize> = new.collect();
+        self.violations.extend(new);
+        self.evidence.extend(consequence.evidence);
+    }
+}
+
 /// What the model says of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proof {

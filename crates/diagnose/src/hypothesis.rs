@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_change::{Change, Inapplicable};
 use hopwise_dataplane::{Contract, Network, State, Verification, check};
-use hopwise_snapshot::{Node, NodeName, Observed, Place, Pod, PodName, Snapshot};
+use hopwise_snapshot::{Cluster, Node, NodeName, Observed, Place, Pod, PodName, Snapshot};
 
 /// A world that can be changed and changed back.
 #[derive(Clone, Debug)]
@@ -20,7 +20,10 @@ pub(crate) struct World<'a> {
 }
 
 /// What a world's facts were at some places.
+#[derive(Default)]
 struct Saved {
+    /// The API server's objects, where one of them was changed.
+    cluster: Option<Box<Cluster>>,
     nodes: BTreeMap<NodeName, Observed<Node>>,
     pods: BTreeMap<PodName, Observed<Pod>>,
 }
@@ -28,12 +31,17 @@ struct Saved {
 impl World<'_> {
     /// Changes the facts, and says what was there before.
     fn change(&mut self, changes: &[Change]) -> Result<(Saved, BTreeSet<Place>), Inapplicable> {
-        let mut saved = Saved { nodes: BTreeMap::new(), pods: BTreeMap::new() };
+        let mut saved = Saved::default();
         let mut changed = BTreeSet::new();
         for change in changes {
-            // A change of a link reaches the other ends of the place's pairs.
-            let place = change.place();
-            let near = place.iter().flat_map(|it| self.near(it)).collect::<Vec<_>>();
+            // A change of a link reaches the other ends of the place's pairs, and one of an object every node.
+            let near: Vec<Place> = match change.place() {
+                Some(place) => self.near(&place),
+                None => self.snapshot.nodes.keys().cloned().map(Place::Node).collect(),
+            };
+            if change.changes_objects() {
+                saved.cluster.get_or_insert_with(|| Box::new(self.snapshot.cluster.clone()));
+            }
             for place in near {
                 saved.keep(&self.snapshot, &place);
             }
@@ -138,6 +146,9 @@ impl Saved {
     }
 
     fn restore(self, snapshot: &mut Snapshot) {
+        if let Some(cluster) = self.cluster {
+            snapshot.cluster = *cluster;
+        }
         snapshot.nodes.extend(self.nodes);
         snapshot.pods.extend(self.pods);
     }

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hopwise_change::Change;
 use hopwise_dataplane::{
-    Blocker, BlockerKind, Check, Contract, Denied, Hop, Network, Promise, State, Verification, contract,
-    resolve, trace, verify,
+    Blocker, BlockerKind, Check, Contract, Denied, Hop, Network, Promise, Recipient, State, Verification,
+    contract, resolve, trace, verify,
 };
 use hopwise_repair::Repair;
-use hopwise_snapshot::{Answers, Element, Snapshot};
+use hopwise_snapshot::{Answers, Element, Place, Snapshot};
 
 use crate::{
     case::Case,
@@ -293,7 +293,22 @@ impl Search<'_> {
             .into_iter()
             .map(|it| Owned::named_as_in(it, &self.base.snapshot))
             .collect();
-        let case = Case { snapshot, blockers, deviations: &deviations, foreign_rules: &foreign_rules };
+        let broken = self
+            .world
+            .verification
+            .broken()
+            .map(|at| (&self.world.contract.promises[at], &self.world.verification.results[at].blockers));
+        let broken = broken.collect();
+        let forbidden = &self.base.verification.forbidden;
+        let case = Case {
+            snapshot,
+            blockers,
+            broken,
+            n_forbidden: forbidden.len(),
+            n_open: forbidden.iter().filter(|it| **it == Denied::Open).count(),
+            deviations: &deviations,
+            foreign_rules: &foreign_rules,
+        };
         let mut suspects = Suspects::default();
         for cause in causes::all() {
             (cause.detect)(&case, &mut suspects);
@@ -414,6 +429,8 @@ impl Search<'_> {
     fn findings(mut self, violations: &[Violation]) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut behind = Vec::new();
+        // The places whose promises each finding's repair heals.
+        let mut healed_places = Vec::new();
         for at in 0..self.chosen.len() {
             let changes = self.changes_without(at);
             let without = if changes.is_empty() {
@@ -430,8 +447,9 @@ impl Search<'_> {
             }
             let kind = if proof.holds() { Kind::Proven } else { Kind::Suspected };
             findings.push(finding(chosen.suspect.clone(), kind, proof, &healed, violations));
+            healed_places.push(self.places(&healed));
         }
-        findings.extend(self.left_over(violations));
+        self.leave_over(&mut findings, &healed_places, violations);
         findings.extend(self.undecided(violations));
         findings.sort_by(|a, b| b.n_flows.cmp(&a.n_flows).then_with(|| a.elements.cmp(&b.elements)));
         findings.extend(behind);
@@ -468,8 +486,30 @@ impl Search<'_> {
         findings
     }
 
-    /// Findings for what is broken even with all chosen repairs: no broken promise stays without a name.
-    fn left_over(&self, violations: &[Violation]) -> Vec<Finding> {
+    /// The places that promises are about: who sends, and who should answer.
+    fn places(&self, promises: &BTreeSet<usize>) -> BTreeSet<Place> {
+        let mut places = BTreeSet::new();
+        for promise in promises.iter().map(|it| &self.base.contract.promises[*it]) {
+            places.insert(promise.from.clone());
+            if let Check::Flow { expectation, .. } = &promise.check {
+                let recipients = expectation.recipients.iter().filter_map(|it| match it {
+                    Recipient::Place(place) => Some(place.clone()),
+                    Recipient::Outside(_) => None,
+                });
+                places.extend(recipients);
+            }
+        }
+        places
+    }
+
+    /// Adds findings for what is broken even with all chosen repairs: no broken promise stays without a name. What only
+    /// waits for a place that a chosen repair heals is that finding's consequence, and told there.
+    fn leave_over(
+        &self,
+        findings: &mut Vec<Finding>,
+        healed_places: &[BTreeSet<Place>],
+        violations: &[Violation],
+    ) {
         let mut by_blocker: BTreeMap<&Blocker, BTreeSet<usize>> = BTreeMap::new();
         for at in self.world.verification.broken() {
             for blocker in &self.world.verification.results[at].blockers {
@@ -486,7 +526,13 @@ impl Search<'_> {
                 by_elements.entry(suspect.elements.clone()).or_insert((suspect, kind, BTreeSet::new()));
             told.2.extend(promises);
         }
-        let told = by_elements.into_values().map(|(suspect, kind, promises)| {
+        for (suspect, kind, promises) in by_elements.into_values() {
+            let root = healed_places.iter().position(|it| !it.is_disjoint(&suspect.waits_for));
+            if let Some(root) = root {
+                let consequence = finding(suspect, kind, Proof::default(), &promises, violations);
+                findings[root].take(consequence);
+                continue;
+            }
             let why = match kind {
                 Kind::Located => {
                     "no node's state shows it: packets were watched where they leave and where they arrive"
@@ -494,9 +540,8 @@ impl Search<'_> {
                 _ => "the model cannot try its repair",
             };
             let proof = Proof { not_tried: Some(why.to_owned()), ..Proof::default() };
-            finding(suspect, kind, proof, &promises, violations)
-        });
-        told.collect()
+            findings.push(finding(suspect, kind, proof, &promises, violations));
+        }
     }
 }
 

@@ -162,12 +162,7 @@ impl Case {
         let mut snapshot = base.clone();
         let mut all = Vec::new();
         for (line, text) in &self.scenario.inject {
-            let changes = words::changes(&snapshot, text).map_err(|what| self.error(*line, what))?;
-            for change in &changes {
-                let applied = change.apply(&mut snapshot);
-                applied.map_err(|it| self.error(*line, format!("`{text}` cannot be done: {it}")))?;
-            }
-            all.extend(changes);
+            all.extend(words::make(&mut snapshot, text).map_err(|what| self.error(*line, what))?);
         }
         self.forget_in(&mut snapshot)?;
         let faults = self.faults_in(&snapshot)?;

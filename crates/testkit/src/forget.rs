@@ -1,10 +1,13 @@
 //! What nobody reads in a case.
 
-use hopwise_snapshot::{NetNs, NodeName, Observed, Place, Reason, Snapshot};
+use hopwise_snapshot::{Cluster, NetNs, NodeName, Observed, Place, Reason, Snapshot};
 
 /// The kinds of facts that can be left unread.
 const KINDS: &str = "addresses, conntrack, fdb, files, links, neighbours, netfilter, processes, qdiscs, routes, rules, \
                      sockets, sysctl, tc, xfrm";
+
+/// The kinds of objects that can be left unread at the place `api`.
+const OBJECTS: &str = "config-maps, endpoint-slices, network-policies, nodes, pods, services, workloads";
 
 fn unread<T>() -> Observed<T> {
     Observed::NotCollected(Reason::TimedOut)
@@ -14,6 +17,9 @@ fn unread<T>() -> Observed<T> {
 pub(crate) fn forget(snapshot: &mut Snapshot, text: &str) -> Result<(), String> {
     let (place, kind) =
         text.split_once(": ").ok_or_else(|| format!("expected `PLACE: KIND`, found `{text}`"))?;
+    if place == "api" {
+        return of_objects(&mut snapshot.cluster, kind.trim());
+    }
     let place = if place.starts_with("pod/") { place.parse()? } else { Place::Node(NodeName::from(place)) };
     if snapshot.net(&place).is_none() {
         return Err(format!("{place} is not in this base"));
@@ -47,6 +53,20 @@ pub(crate) fn forget(snapshot: &mut Snapshot, text: &str) -> Result<(), String> 
             let Some(net) = snapshot.net_mut(&place) else { return Ok(()) };
             of_namespace(net, kind)?;
         }
+    }
+    Ok(())
+}
+
+fn of_objects(cluster: &mut Cluster, kind: &str) -> Result<(), String> {
+    match kind {
+        "config-maps" => cluster.config_maps = unread(),
+        "endpoint-slices" => cluster.endpoint_slices = unread(),
+        "network-policies" => cluster.network_policies = unread(),
+        "nodes" => cluster.nodes = unread(),
+        "pods" => cluster.pods = unread(),
+        "services" => cluster.services = unread(),
+        "workloads" => cluster.workloads = unread(),
+        other => return Err(format!("expected one of {OBJECTS}, found `{other}`")),
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use hopwise_snapshot::{
 };
 use ipnet::IpNet;
 
-use crate::{names, route_words, rule_words};
+use crate::{names, object_words, route_words, rule_words};
 
 /// A word of the vocabulary.
 pub struct WordSpec {
@@ -90,6 +90,18 @@ pub static WORDS: &[WordSpec] = &[
     word("reserve", "NETWORK RANGE", reserve),
 ];
 
+/// The words for objects of the API server, which stand behind the place `api`.
+pub static OBJECT_WORDS: &[&str] = &[
+    "service NAMESPACE/NAME selector KEY=VALUE[,KEY=VALUE]",
+    "service NAMESPACE/NAME target-port PORT/tcp|udp NAME|NUMBER",
+    "pod NAMESPACE/NAME unready|pending",
+    "configmap NAMESPACE/NAME KEY replace OLD NEW",
+    "node NAME no-pod-cidr",
+    "node NAME internal-ip IP",
+    "log APP NODE LINE",
+    "networkpolicy NAMESPACE deny-ingress",
+];
+
 /// A base after changes in the words of a case, one after the other.
 ///
 /// # Errors
@@ -97,11 +109,23 @@ pub static WORDS: &[WordSpec] = &[
 pub fn after(base: &Snapshot, lines: &[&str]) -> Result<Snapshot, String> {
     let mut snapshot = base.clone();
     for line in lines {
-        for change in changes(&snapshot, line)? {
-            change.apply(&mut snapshot).map_err(|it| format!("`{line}` cannot be done: {it}"))?;
-        }
+        make(&mut snapshot, line)?;
     }
     Ok(snapshot)
+}
+
+/// Does what one line means, and says by which changes.
+pub(crate) fn make(snapshot: &mut Snapshot, line: &str) -> Result<Vec<Change>, String> {
+    if let Some(words) = line.strip_prefix("api: ")
+        && let Some(edited) = object_words::edit(snapshot, words)
+    {
+        return edited.map(|()| Vec::new());
+    }
+    let changes = changes(snapshot, line)?;
+    for change in &changes {
+        change.apply(snapshot).map_err(|it| format!("`{line}` cannot be done: {it}"))?;
+    }
+    Ok(changes)
 }
 
 /// The changes that `PLACE: WORDS` means for a snapshot; what is wrong, if it means none.
@@ -109,6 +133,9 @@ pub(crate) fn changes(snapshot: &Snapshot, text: &str) -> Result<Vec<Change>, St
     let Some((place, words)) = text.split_once(": ") else {
         return Err(format!("expected `PLACE: WORDS`, found `{text}`"));
     };
+    if place == "api" {
+        return object_words::changes(snapshot, words);
+    }
     let place = if place.starts_with("pod/") { place.parse()? } else { Place::Node(NodeName::from(place)) };
     let net = snapshot.net(&place).ok_or_else(|| format!("{place} is not in this base"))?;
     let all = shlex::split(words).ok_or_else(|| format!("`{words}` has a quote without its end"))?;

@@ -13,14 +13,22 @@ which=${1:-all} part=${2:-}
 program=$ROOT/target/x86_64-unknown-linux-gnu/release/hopwise
 [ -x "$program" ] || fail "there is no $program: run make static"
 KUBECONFIG=$STATE/kubeconfig
-export KUBECONFIG
+PATH=$STATE/bin:$PATH
+export KUBECONFIG PATH
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 n_passed=0 n_failed=0
 
-# Runs a command in a node.
+# What Hopwise is allowed is what its manifests say, and nothing else.
+kubectl apply -f "$ROOT/deploy/rbac.yaml" -f "$ROOT/deploy/rbac-repair.yaml" >/dev/null || fail "no rights"
+as=system:serviceaccount:hopwise:hopwise
+
+# Runs a command in a node, or beside the API server.
 in_node() {
-    "$HERE/scripts/exec.sh" "$1" sh -c "$2"
+    case $1 in
+    api) sh -c "$2" ;;
+    *) "$HERE/scripts/exec.sh" "$1" sh -c "$2" ;;
+    esac
 }
 
 # The image of the node pods is this very program.
@@ -29,7 +37,7 @@ in_node() {
 
 # What is found, one finding a line, those that break nothing now left out.
 found() {
-    timeout 120 "$program" diagnose -o json >"$work/found.json" 2>"$work/said"
+    timeout 120 "$program" diagnose --as "$as" -o json >"$work/found.json" 2>"$work/said"
     # Whoever asks does so in a shell of its own.
     echo $? >"$work/code"
     jq -r '.findings[]? | select(.kind != "latent") | .code + " " + .elements[0]' "$work/found.json"
@@ -70,7 +78,7 @@ try() {
     seen=$(found)
     is_expected "$wanted" "$seen" || why="$why found: ${seen:-nothing} (exit code $(code)) $(tail -n 1 "$work/said")"
     if [ "$heal" = repair ]; then
-        if ! timeout 200 "$program" repair --apply --yes >"$work/repaired" 2>&1; then
+        if ! timeout 200 "$program" repair --as "$as" --apply --yes >"$work/repaired" 2>&1; then
             why="$why not repaired: $(grep -m 1 '^not healed\|^nothing was done\|^error' "$work/repaired")"
         fi
     else

@@ -122,8 +122,9 @@ fn a_matrix_is_a_document_with_every_promise_once() {
     let matrix = document(&hopwise(&["matrix", "--snapshot", "broken.hop", "-o", "json"]));
     let diagnosis = diagnosed().json();
     let pairs = matrix["pairs"].as_array().unwrap();
-    // What nodes owe besides is no pair: a network for new pods, a report, and three programs on each of three nodes.
-    let n_duties = 3 * 5;
+    // What each of three nodes owes besides is no pair: a network for new pods, a report, its address, the Services, and
+    // three programs.
+    let n_duties = 3 * 7;
     assert_eq!(pairs.len() as u64 + n_duties, diagnosis["snapshot"]["promised"].as_u64().unwrap());
     let n_delivered = pairs.iter().filter(|it| it["model"] == "delivered").count() as u64;
     let n_broken = diagnosis["broken"].as_u64().unwrap();

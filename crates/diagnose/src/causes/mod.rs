@@ -1,6 +1,7 @@
 //! Every cause, in the order of its code.
 
 mod cni;
+mod dns;
 mod firewall;
 mod general;
 mod kubelet;
@@ -8,8 +9,10 @@ mod link;
 mod mtu;
 mod node;
 mod overlay;
+mod policy;
 mod proxy;
 mod route;
+mod service;
 
 use crate::cause::{Cause, Code};
 
@@ -17,7 +20,7 @@ pub(crate) use general::{fallback, program_decides};
 
 /// Every cause, in the order of its code.
 pub fn all() -> impl Iterator<Item = &'static Cause> {
-    let groups: [&'static [&'static Cause]; 10] = [
+    let groups: [&'static [&'static Cause]; 13] = [
         node::CAUSES,
         firewall::CAUSES,
         cni::CAUSES,
@@ -26,7 +29,10 @@ pub fn all() -> impl Iterator<Item = &'static Cause> {
         overlay::CAUSES,
         mtu::CAUSES,
         proxy::CAUSES,
+        service::CAUSES,
+        dns::CAUSES,
         kubelet::CAUSES,
+        policy::CAUSES,
         general::CAUSES,
     ];
     groups.into_iter().flatten().copied()
@@ -48,7 +54,10 @@ pub fn group(code: Code) -> &'static str {
         15 => "overlay",
         16 => "mtu",
         17 => "proxy",
+        18 => "service",
+        19 => "dns",
         20 => "kubelet",
+        22 => "policy",
         _ => "general",
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use hopwise_change::{Change, Controller, RouteSpec, route_spec};
 use hopwise_repair::{Action, Repair, Risk};
-use hopwise_snapshot::{Address, Element, NetNs, NodeObject, Place, Service, protocols};
+use hopwise_snapshot::{Address, Element, LinkDetail, NetNs, NodeObject, Place, Service, protocols};
 use ipnet::IpNet;
 
 use super::{Aspect, Basis, Deviation, Intent, devices, nodes, pods};
@@ -18,7 +18,9 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
             let internal: Vec<_> =
                 intent.snapshot.cluster.node(name).into_iter().flat_map(NodeObject::internal_ips).collect();
             let own = uplink.addresses.iter().copied().filter(|it| internal.contains(&it.addr()));
-            wanted(intent, &place, net, &uplink.name, own.collect(), Basis::Api, found);
+            if !speaks_by_another(net, &internal) {
+                wanted(intent, &place, net, &uplink.name, own.collect(), Basis::Api, found);
+            }
         }
         let Some(flannel) = intent.flannel.get(name) else { continue };
         for device in &flannel.devices {
@@ -42,6 +44,17 @@ pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
         wanted(intent, &place, &pod.net, &network.interface, network.addresses, Basis::Api, found);
         strangers(intent, &place, &pod.net, found);
     }
+}
+
+/// Do a node's tunnels end at an address that it has, and that the API server does not give it? Then the API server errs,
+/// and no address is missing.
+fn speaks_by_another(net: &NetNs, internal: &[IpAddr]) -> bool {
+    let held: Vec<IpAddr> = net.addresses.known().into_iter().flatten().map(|it| it.address.addr()).collect();
+    let mut ends = net.links.known().into_iter().flatten().filter_map(|it| match &it.detail {
+        LinkDetail::Vxlan(vxlan) => vxlan.local,
+        _ => None,
+    });
+    !internal.iter().any(|it| held.contains(it)) && ends.any(|it| held.contains(&it))
 }
 
 /// What a loopback interface holds as soon as it is up; IPv6 only where that is not switched off.

@@ -85,7 +85,10 @@ pub(super) fn stop(blocker: &Blocker) -> String {
             return format!("routing: {link} does not forward");
         }
         BlockerKind::Switch { .. } => "kernel switch",
-        BlockerKind::NotRunning { .. } | BlockerKind::NotReporting { .. } => "program",
+        BlockerKind::NotRunning { .. }
+        | BlockerKind::NotReporting { .. }
+        | BlockerKind::AsksNobody { .. } => "program",
+        BlockerKind::AddressNotOwn { .. } => "address",
         BlockerKind::NoPodNetwork(_) => "pod network",
         BlockerKind::NoRoute { .. }
         | BlockerKind::RouteRefuses { .. }

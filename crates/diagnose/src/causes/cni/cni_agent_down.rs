@@ -3,10 +3,13 @@
 use hopwise_change::{Change, Controller};
 use hopwise_dataplane::BlockerKind;
 use hopwise_repair::{Action, Repair, Risk};
+use hopwise_snapshot::NodeName;
 
+use super::node_podcidr_unassigned::without_range;
 use crate::{
     case::Case,
     cause::{Cause, Code, Evidence, Suspects},
+    causes::proxy,
 };
 
 pub(super) static CAUSE: Cause = Cause {
@@ -21,6 +24,14 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
     report(case, suspects, &CAUSE, ("flanneld", Controller::Flannel));
 }
 
+/// Is it known why a controller's program does not run there, so that starting it anew would not help?
+fn cannot_start(case: &Case<'_>, name: &NodeName, controller: Controller) -> bool {
+    match controller {
+        Controller::Flannel => without_range(case).iter().any(|it| it.name() == *name),
+        Controller::KubeProxy => !proxy::obstacles(case).is_empty(),
+    }
+}
+
 /// Reports where a controller's program does not run: its pod is made anew.
 pub(in crate::causes) fn report(
     case: &Case<'_>,
@@ -31,7 +42,7 @@ pub(in crate::causes) fn report(
     for blocker in case.blockers.keys() {
         let BlockerKind::NotRunning { program, is_stopped } = &blocker.kind else { continue };
         let Some(name) = blocker.place.as_ref().and_then(|it| it.as_node()) else { continue };
-        if program != wanted {
+        if program != wanted || cannot_start(case, name, controller) {
             continue;
         }
         let place = hopwise_snapshot::Place::Node(name.clone());

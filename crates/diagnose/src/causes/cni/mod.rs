@@ -4,9 +4,11 @@ mod cni0_stale_address;
 mod cni_agent_down;
 mod cni_binary_missing;
 mod cni_conf_conflict;
+mod cni_dir_mismatch;
 mod cni_not_installed;
 mod flannel_subnet_env_missing;
 mod ipam_hostlocal_exhausted;
+mod node_podcidr_unassigned;
 
 pub(super) use cni_agent_down::report as report_agent;
 use hopwise_dataplane::{Blocker, BlockerKind, NoPodNetwork};
@@ -17,9 +19,11 @@ use crate::{case::Case, cause::Cause};
 pub(super) static CAUSES: &[&Cause] = &[
     &cni_not_installed::CAUSE,
     &cni_binary_missing::CAUSE,
+    &cni_dir_mismatch::CAUSE,
     &cni_conf_conflict::CAUSE,
     &cni_agent_down::CAUSE,
     &flannel_subnet_env_missing::CAUSE,
+    &node_podcidr_unassigned::CAUSE,
     &ipam_hostlocal_exhausted::CAUSE,
     &cni0_stale_address::CAUSE,
 ];
@@ -28,6 +32,7 @@ pub(super) static CAUSES: &[&Cause] = &[
 pub(super) fn of(why: &NoPodNetwork) -> &'static Cause {
     match why {
         NoPodNetwork::NoConfiguration => &cni_not_installed::CAUSE,
+        NoPodNetwork::ElsewhereThan { .. } => &cni_dir_mismatch::CAUSE,
         NoPodNetwork::NotUnderstood { .. } => &cni_conf_conflict::CAUSE,
         NoPodNetwork::NoPlugin { .. } => &cni_binary_missing::CAUSE,
         NoPodNetwork::NoSubnetFile => &flannel_subnet_env_missing::CAUSE,

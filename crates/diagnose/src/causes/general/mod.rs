@@ -67,9 +67,10 @@ fn of_blocker(kind: &BlockerKind) -> &'static Cause {
         | BlockerKind::LinkMissing { .. }
         | BlockerKind::Detached { .. }
         | BlockerKind::NoTunnelDevice { .. } => &link_down::CAUSE,
-        BlockerKind::AddressMissing { .. } | BlockerKind::NoSource { .. } | BlockerKind::Martian { .. } => {
-            &address_missing::CAUSE
-        }
+        BlockerKind::AddressMissing { .. }
+        | BlockerKind::AddressNotOwn { .. }
+        | BlockerKind::NoSource { .. }
+        | BlockerKind::Martian { .. } => &address_missing::CAUSE,
         BlockerKind::NoRoute { .. }
         | BlockerKind::RouteRefuses { .. }
         | BlockerKind::RuleRefuses { .. }
@@ -85,7 +86,9 @@ fn of_blocker(kind: &BlockerKind) -> &'static Cause {
         BlockerKind::TooBig { .. } => &size_blocks::CAUSE,
         BlockerKind::Queue { .. } => &queue_limits::CAUSE,
         BlockerKind::NobodyListens { .. } => &nobody_listens::CAUSE,
-        BlockerKind::NotRunning { .. } | BlockerKind::NotReporting { .. } => &process_down::CAUSE,
+        BlockerKind::NotRunning { .. }
+        | BlockerKind::NotReporting { .. }
+        | BlockerKind::AsksNobody { .. } => &process_down::CAUSE,
         BlockerKind::NoPodNetwork(why) => super::cni::of(why),
         BlockerKind::NoNameServer { .. } | BlockerKind::NameNotFound { .. } => &name_resolves_wrong::CAUSE,
         BlockerKind::Lost { .. } => &underlay_blocks::CAUSE,
