@@ -1,6 +1,8 @@
 //! What packets showed, told for a person; and where they and the model differ.
 
-use hopwise_dataplane::{Expectation, Flow, FlowProtocol, Network, Recipient, Size, State, losses, trace};
+use hopwise_dataplane::{
+    BlockerKind, Expectation, Flow, FlowProtocol, Network, Recipient, Size, State, losses, trace,
+};
 use hopwise_snapshot::{
     Answers, Crossing, Element, Message, Observation, Packet, Place, Question, Seen, Snapshot,
 };
@@ -98,7 +100,9 @@ pub(crate) fn disagreements(snapshot: &Snapshot, network: &Network) -> Vec<Suspe
             Message::Udp { .. } => answers.is_silence(),
             // A name server that knows no such name was reached, and a host on which none listens refuses as well.
             Message::Name { .. } => !is_answered && answers.n_refused > 0,
-            Message::Echo { .. } | Message::Tcp { .. } => false,
+            // Packets that try a path do not heed the sender's own routes.
+            Message::Echo { size: Some(_) } => is_answered && is_too_big_at_home(network, &flow),
+            Message::Echo { size: None } | Message::Tcp { .. } => false,
         };
         if says_nothing {
             continue;
@@ -120,6 +124,15 @@ pub(crate) fn disagreements(snapshot: &Snapshot, network: &Network) -> Vec<Suspe
             }]);
     }
     suspects.into_list()
+}
+
+/// Is it the sender itself that would not send so much?
+fn is_too_big_at_home(network: &Network, flow: &Flow) -> bool {
+    let traces = trace(network, flow);
+    traces
+        .blockers()
+        .into_iter()
+        .any(|it| matches!(it.kind, BlockerKind::TooBig { .. }) && it.place.as_ref() == Some(&flow.from))
 }
 
 /// Who got the packet last, by the model.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use hopwise_snapshot::{Answers, Message, Question};
-use hopwise_sys::socket::{forbid_fragments, keep_errors, take_error};
+use hopwise_sys::socket::{keep_errors, probe_path, take_error};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -69,7 +69,7 @@ fn echo(to: IpAddr, size: Option<u32>) -> io::Result<Answers> {
     let ip_header = if is_ipv6 { 40 } else { 20 };
     let length = match size {
         Some(size) => {
-            forbid_fragments(&socket, is_ipv6)?;
+            probe_path(&socket, is_ipv6)?;
             usize::try_from(size).map_err(io::Error::other)?.saturating_sub(ip_header)
         }
         None => ICMP_HEADER + MARK_LENGTH,

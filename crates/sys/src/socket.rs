@@ -49,6 +49,18 @@ pub fn forbid_fragments(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
     set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
 }
 
+/// Has the socket send packets that nobody may split, whatever the kernel knows of the path: for 10 minutes after a narrow
+/// path was widened it remembers what it was told (`net.ipv4.route.mtu_expires`, ip(7) `IP_PMTUDISC_PROBE`).
+///
+/// The kernel refuses with `EMSGSIZE` what the interface does not take. It does not look at the MTU of a route.
+pub fn probe_path(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
+    if !is_ipv6 {
+        return set_number(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE);
+    }
+    set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+    set_number(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 1)
+}
+
 /// Has the socket send packets that routers may split, and forget what the kernel knows of narrow paths.
 pub fn allow_fragments(socket: &impl AsFd, is_ipv6: bool) -> io::Result<()> {
     if is_ipv6 {
