@@ -59,7 +59,7 @@ fn hashed_text(port: &ServicePortName) -> String {
 }
 
 /// The first 16 letters of the base32 (RFC 4648 §6) of a SHA-256: ten bytes give them exactly.
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let digest = Sha256::digest(text.as_bytes());
     let mut letters = String::with_capacity(16);

@@ -30,6 +30,9 @@ pub struct KubeProxyConfig {
     pub localhost_node_ports: bool,
     /// The ranges of node addresses that NodePorts are offered on; empty means all.
     pub node_port_addresses: Vec<IpNet>,
+    /// Are NodePorts offered on the node's own address alone (`primary`)? That is what mode nftables does where the file
+    /// names no addresses.
+    pub node_ports_on_primary: bool,
     /// The name that it takes the node to have, where the host name is not used.
     pub hostname_override: Option<String>,
     /// The address that it takes the node to have, where the node object is not used.
@@ -87,6 +90,7 @@ impl Default for KubeProxyConfig {
             masquerade_bit: 14,
             localhost_node_ports: true,
             node_port_addresses: Vec::new(),
+            node_ports_on_primary: false,
             hostname_override: None,
             bind_address: None,
             conntrack_tcp_be_liberal: false,
@@ -245,6 +249,13 @@ impl File {
                 default.masquerade_bit
             }
         };
+        let node_ports = self.node_port_addresses.unwrap_or_default();
+        // `platformApplyDefaults` (`cmd/kube-proxy/app/server_linux.go`).
+        let node_ports_on_primary = match node_ports.as_slice() {
+            [] => mode == ProxyMode::Nftables,
+            [only] => only == "primary",
+            _ => false,
+        };
         KubeProxyConfig {
             mode,
             detect_local: detect_local(
@@ -258,9 +269,10 @@ impl File {
             localhost_node_ports: iptables.localhost_node_ports.unwrap_or(default.localhost_node_ports),
             node_port_addresses: nets(
                 "nodePortAddresses",
-                self.node_port_addresses.iter().flatten().map(String::as_str),
+                node_ports.iter().filter(|_| !node_ports_on_primary).map(String::as_str),
                 &mut remarks,
             ),
+            node_ports_on_primary,
             hostname_override: self.hostname_override.filter(|it| !it.is_empty()),
             bind_address: self
                 .bind_address

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::{
     ServicePortName,
     chain_name::is_of_a_service,
-    config::{DetectLocal, KubeProxyConfig},
+    config::{DetectLocal, KubeProxyConfig, ProxyMode},
     endpoints::{Candidate, categorize, endpoints_of, zone_of},
     service_port::{ProxiedPort, proxied_ports},
     service_rules::{self, ServiceRules},
@@ -55,6 +55,9 @@ pub struct Host {
     pub has_nfacct: bool,
     /// Does the iptables program know `MASQUERADE --random-fully`?
     pub has_random_fully: bool,
+    /// The ranges that the cluster addresses of Services come from (objects `ServiceCIDR`); none where nobody knows.
+    /// They matter in mode nftables only, which drops what goes to an address of them that no Service has.
+    pub service_ranges: Vec<IpNet>,
 }
 
 impl Host {
@@ -62,9 +65,21 @@ impl Host {
     pub fn of_node(node: Option<&NodeObject>) -> Self {
         let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         addresses.extend(node.into_iter().flat_map(NodeObject::internal_ips));
-        Self { addresses, conntrack_tcp_be_liberal: false, has_nfacct: true, has_random_fully: true }
+        Self {
+            addresses,
+            conntrack_tcp_be_liberal: false,
+            has_nfacct: true,
+            has_random_fully: true,
+            service_ranges: Vec::new(),
+        }
     }
 }
+
+/// The ports that kube-proxy serves, by name.
+pub(super) type Ports = BTreeMap<ServicePortName, ProxiedPort>;
+
+/// The endpoints that it knows, by the port that they are of.
+pub(super) type Endpoints = BTreeMap<ServicePortName, Vec<Candidate>>;
 
 /// kube-proxy on one node.
 #[derive(Clone, Debug)]
@@ -90,7 +105,7 @@ impl<'a> KubeProxy<'a> {
     /// `setupConntrack`).
     pub fn sysctls(&self) -> Vec<(SysctlKey, &'static str)> {
         let mut sysctls = Vec::new();
-        if self.offers_localhost_node_ports(Family::V4) {
+        if self.config.mode != ProxyMode::Nftables && self.offers_localhost_node_ports(Family::V4) {
             sysctls.push((SysctlKey::of_link(false, "all", "route_localnet"), "1"));
         }
         if self.config.conntrack_tcp_be_liberal {
@@ -108,18 +123,11 @@ impl<'a> KubeProxy<'a> {
     /// Does to `rules` what a full sync does (`syncProxyRules`): jumps that are missing come first in their chains,
     /// its own chains are written anew, chains of Services that are gone are deleted, everything else stays.
     pub fn sync(&self, family: Family, rules: &mut Ruleset) -> Observed<()> {
-        let (services, slices) = match (&self.cluster.services, &self.cluster.endpoint_slices) {
-            (Observed::NotCollected(reason), _) | (_, Observed::NotCollected(reason)) => {
-                return Observed::NotCollected(reason.clone());
-            }
-            (services, slices) => (services.known(), slices.known()),
+        let (ports, endpoints) = match self.ports_and_endpoints(family) {
+            Observed::Known(both) => both,
+            Observed::Absent => return Observed::Absent,
+            Observed::NotCollected(reason) => return Observed::NotCollected(reason),
         };
-        let services: &[Service] = services.map_or(&[], Vec::as_slice);
-        let ports = services.iter().flat_map(|it| proxied_ports(it, family));
-        let ports: BTreeMap<_, _> = ports.map(|it| (it.name.clone(), it)).collect();
-        let all_slices: &[EndpointSlice] = slices.map_or(&[], Vec::as_slice);
-        let endpoints = endpoints_of(all_slices.iter(), &self.node, family);
-
         ensure_jumps(rules);
         self.write_fixed_chains(family, rules);
         let kept = self.write_services(family, &ports, &endpoints, rules);
@@ -138,9 +146,25 @@ impl<'a> KubeProxy<'a> {
         Observed::Known(())
     }
 
-    fn mark(&self) -> String {
-        let mark = 1u32 << self.config.masquerade_bit.min(31);
-        format!("{mark:#x}")
+    /// The ports that it serves in a family and the endpoints that it knows; not collected where Services or
+    /// EndpointSlices were not.
+    pub(super) fn ports_and_endpoints(&self, family: Family) -> Observed<(Ports, Endpoints)> {
+        let (services, slices) = match (&self.cluster.services, &self.cluster.endpoint_slices) {
+            (Observed::NotCollected(reason), _) | (_, Observed::NotCollected(reason)) => {
+                return Observed::NotCollected(reason.clone());
+            }
+            (services, slices) => (services.known(), slices.known()),
+        };
+        let services: &[Service] = services.map_or(&[], Vec::as_slice);
+        let ports = services.iter().flat_map(|it| proxied_ports(it, family));
+        let ports = ports.map(|it| (it.name.clone(), it)).collect();
+        let all_slices: &[EndpointSlice] = slices.map_or(&[], Vec::as_slice);
+        Observed::Known((ports, endpoints_of(all_slices.iter(), &self.node, family)))
+    }
+
+    /// The bit of the packet mark that asks for masquerading.
+    pub(super) fn mark(&self) -> u32 {
+        1 << self.config.masquerade_bit.min(31)
     }
 
     /// The chains whose rules depend on no Service.
@@ -151,7 +175,7 @@ impl<'a> KubeProxy<'a> {
         for chain in ["KUBE-SERVICES", "KUBE-NODEPORTS"] {
             rules.chain_mut("nat", chain).rules.clear();
         }
-        let mark = self.mark();
+        let mark = format!("{:#x}", self.mark());
         let random = if self.host.has_random_fully { " --random-fully" } else { "" };
         rules.chain_mut("nat", "KUBE-POSTROUTING").rules = vec![
             Rule::new().and(format_args!("mark ! --mark {mark}/{mark}")).jump("RETURN"),
@@ -192,8 +216,8 @@ impl<'a> KubeProxy<'a> {
     fn write_services(
         &self,
         family: Family,
-        ports: &BTreeMap<ServicePortName, ProxiedPort>,
-        endpoints: &BTreeMap<ServicePortName, Vec<Candidate>>,
+        ports: &Ports,
+        endpoints: &Endpoints,
         rules: &mut Ruleset,
     ) -> BTreeMap<String, Vec<String>> {
         let n_endpoints: usize = ports.keys().filter_map(|it| endpoints.get(it)).map(Vec::len).sum();
@@ -223,7 +247,7 @@ impl<'a> KubeProxy<'a> {
     fn write_node_port_jumps(&self, family: Family, rules: &mut Ruleset) {
         let comment = "kubernetes service nodeports; NOTE: this must be the last rule in this chain";
         let chain = &mut rules.chain_mut("nat", "KUBE-SERVICES").rules;
-        let Some(ranges) = self.config.node_port_ranges(family) else {
+        let Some(ranges) = self.node_port_ranges(family) else {
             let rule = match family {
                 Family::V6 => Rule::new().destination_not("::1/128"),
                 Family::V4 if self.offers_localhost_node_ports(family) => Rule::new(),
@@ -246,14 +270,25 @@ impl<'a> KubeProxy<'a> {
     }
 
     fn offers_localhost_node_ports(&self, family: Family) -> bool {
-        let covers_loopback = self.config.node_port_ranges(family).is_none_or(|ranges| {
+        let covers_loopback = self.node_port_ranges(family).is_none_or(|ranges| {
             ranges.iter().any(|it| it.addr().is_loopback() || it.contains(&IpAddr::from([127, 0, 0, 0])))
         });
         family == Family::V4 && self.config.localhost_node_ports && covers_loopback
     }
 
+    /// The ranges of node addresses that NodePorts of a family are offered on; none means all.
+    pub(super) fn node_port_ranges(&self, family: Family) -> Option<Vec<IpNet>> {
+        if !self.config.node_ports_on_primary {
+            return self.config.node_port_ranges(family);
+        }
+        // Where the node has no address of the family, its range is missing, and without any all count
+        // (`newProxyServer`, `cmd/kube-proxy/app/server.go`).
+        let own = self.node_ip(family);
+        (!own.is_loopback()).then(|| vec![IpNet::from(own)])
+    }
+
     /// How to tell traffic of local pods (`getLocalDetectors`, `cmd/kube-proxy/app/server_linux.go`).
-    fn local_traffic(&self, family: Family) -> Option<LocalTraffic> {
+    pub(super) fn local_traffic(&self, family: Family) -> Option<LocalTraffic> {
         let first = |nets: &[IpNet]| nets.iter().find(|it| Family::of_net(it) == family).copied();
         match &self.config.detect_local {
             DetectLocal::ClusterCidr(nets) => first(nets).map(LocalTraffic::From),
@@ -261,12 +296,12 @@ impl<'a> KubeProxy<'a> {
                 first(&self.cluster.node(&self.node)?.pod_cidrs()).map(|it| LocalTraffic::From(it.trunc()))
             }
             DetectLocal::BridgeInterface(name) => Some(LocalTraffic::By(name.clone())),
-            DetectLocal::InterfaceNamePrefix(prefix) => Some(LocalTraffic::By(format!("{prefix}+"))),
+            DetectLocal::InterfaceNamePrefix(prefix) => Some(LocalTraffic::ByPrefix(prefix.clone())),
         }
     }
 
     /// The address that the node is taken to have (`detectNodeIPs`, `cmd/kube-proxy/app/server.go`).
-    fn node_ip(&self, family: Family) -> IpAddr {
+    pub(super) fn node_ip(&self, family: Family) -> IpAddr {
         if let Some(address) = self.config.bind_address.filter(|it| Family::of(*it) == family) {
             return address;
         }
@@ -291,6 +326,8 @@ pub(super) enum LocalTraffic {
     From(IpNet),
     /// The interface that they come in by.
     By(String),
+    /// An interface that they come in by, whose name begins so.
+    ByPrefix(String),
 }
 
 impl LocalTraffic {
@@ -299,6 +336,7 @@ impl LocalTraffic {
         match self {
             Self::From(net) => rule.source(net),
             Self::By(interface) => rule.input(interface),
+            Self::ByPrefix(prefix) => rule.input(&format!("{prefix}+")),
         }
     }
 
@@ -307,6 +345,7 @@ impl LocalTraffic {
         match self {
             Self::From(net) => rule.source_not(net),
             Self::By(interface) => rule.input_not(interface),
+            Self::ByPrefix(prefix) => rule.input_not(&format!("{prefix}+")),
         }
     }
 }

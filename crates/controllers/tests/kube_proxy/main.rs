@@ -2,8 +2,10 @@
 //!
 //! `samples/kubeadm`: a kubeadm cluster with flannel, every node as its tools print it. `samples/services`: Services
 //! of every kind, written by kube-proxy's own package `pkg/proxy/iptables` into a network namespace and read back
-//! by iptables-nft-save 1.8.9 (`samples/README.md` says how).
+//! by iptables-nft-save 1.8.9 (`samples/README.md` says how). Mode nftables is in `nftables.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod nftables;
 
 use std::{fs, path::PathBuf};
 

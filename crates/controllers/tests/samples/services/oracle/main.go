@@ -1,5 +1,5 @@
-// Command oracle lets kube-proxy's own iptables proxier write the rules of one node into the network namespace that
-// it is started in, from the lists of Services and EndpointSlices in a directory.
+// Command oracle lets kube-proxy's own proxier, of mode iptables or nftables, write the rules of one node into the
+// network namespace that it is started in, from the lists of Services and EndpointSlices in a directory.
 package main
 
 import (
@@ -16,7 +16,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	utilsysctl "k8s.io/component-helpers/node/util/sysctl"
+	"k8s.io/kubernetes/pkg/proxy"
 	"k8s.io/kubernetes/pkg/proxy/iptables"
+	"k8s.io/kubernetes/pkg/proxy/nftables"
 	proxyutil "k8s.io/kubernetes/pkg/proxy/util"
 	utiliptables "k8s.io/kubernetes/pkg/util/iptables"
 )
@@ -46,6 +48,8 @@ func main() {
 	labels := flag.String("labels", "", "topology labels, key=value comma-separated")
 	bridge := flag.String("bridge", "", "detect local traffic by this interface")
 	prefix := flag.String("prefix", "", "detect local traffic by this interface name prefix")
+	isNftables := flag.Bool("nftables", false, "mode nftables instead of iptables")
+	serviceCIDRs := flag.String("service-cidrs", "", "comma-separated ranges of ServiceCIDR objects")
 	flag.Parse()
 
 	var services v1.ServiceList
@@ -88,10 +92,20 @@ func main() {
 		if *prefix != "" {
 			detector = proxyutil.NewDetectLocalByInterfaceNamePrefix(*prefix)
 		}
-		proxier, err := iptables.NewProxier(context.Background(), family, utiliptables.New(protocol), utilsysctl.New(),
-			30*time.Second, time.Second, *masqueradeAll, *localhostNodePorts && !isIPv6, *masqueradeBit, detector, *node,
-			address, nil, nil, ports, false)
+		var proxier proxy.Provider
+		var err error
+		if *isNftables {
+			proxier, err = nftables.NewProxier(context.Background(), family, 30*time.Second, time.Second, *masqueradeAll,
+				*masqueradeBit, detector, *node, address, nil, nil, ports, false)
+		} else {
+			proxier, err = iptables.NewProxier(context.Background(), family, utiliptables.New(protocol), utilsysctl.New(),
+				30*time.Second, time.Second, *masqueradeAll, *localhostNodePorts && !isIPv6, *masqueradeBit, detector, *node,
+				address, nil, nil, ports, false)
+		}
 		must(err)
+		if *serviceCIDRs != "" {
+			proxier.OnServiceCIDRsChanged(strings.Split(*serviceCIDRs, ","))
+		}
 		proxier.OnTopologyChange(topology)
 		for i := range services.Items {
 			proxier.OnServiceAdd(&services.Items[i])
