@@ -32,7 +32,7 @@ pub use apply::Inapplicable;
 pub use command::{Command, FileAct};
 pub use inverse::spec as route_spec;
 pub use restore::{Restoration, Settings, differing, follows, restore, settings, tunnel_words};
-pub use resync::{Controller, backend, uplink};
+pub use resync::{Controller, backend, proxy_host, service_ranges, uplink};
 pub use ruleset::{rule_position, rule_text};
 pub use sandbox::flannel_delegate;
 

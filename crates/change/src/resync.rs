@@ -1,11 +1,13 @@
 //! What a controller writes when it starts.
 
+mod nftables;
+
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 use hopwise_controllers::{
     Family, Ruleset,
     flannel::{FlannelConfig, NodeNetwork, SubnetEnv, Uplink, network, sync_flannel_iptables},
-    kube_proxy::{KubeProxy, KubeProxyConfig},
+    kube_proxy::{KubeProxy, KubeProxyConfig, ProxyMode},
 };
 use hopwise_snapshot::{
     AddressFlags, Link, LinkDetail, LinkFlags, NetNs, NodeName, NodeObject, Observed, Place, Snapshot, Vxlan,
@@ -14,6 +16,7 @@ use hopwise_snapshot::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::nftables::{proxy_host, service_ranges};
 use crate::{kernel, ruleset, sandbox};
 
 /// A controller that keeps state of a node.
@@ -70,6 +73,9 @@ fn resync_kube_proxy(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), Str
             return Err("kube-proxy's configuration is not known".into());
         }
     };
+    if config.mode == ProxyMode::Nftables {
+        return nftables::resync(snapshot, node, &config);
+    }
     let proxy = KubeProxy::new(&cluster, node, &config);
     let place = Place::Node(node.clone());
     let net = snapshot.net_mut(&place).ok_or("the node was not read")?;
