@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
+use serde_json::Value;
 
 use crate::{Mac, NodeName, Place, PodName, SysctlKey};
 
@@ -155,9 +156,20 @@ impl Element {
         Self::at(place, ["nft", family, table, chain])
     }
 
+    /// An nftables table as a whole.
+    pub fn nft_table(place: &Place, family: &str, table: &str) -> Self {
+        Self::at(place, ["nft", family, table])
+    }
+
     /// An nftables set or map.
     pub fn nft_set(place: &Place, family: &str, table: &str, set: &str) -> Self {
         Self::at(place, ["nft", family, table, "set", set])
+    }
+
+    /// An element of an nftables set or map, by what `nft -j` prints of it, without what passes (times, counters).
+    pub fn nft_set_element(place: &Place, family: &str, table: &str, set: &str, element: &Value) -> Self {
+        let text = crate::facts::lasting(element).to_string();
+        Self::at(place, ["nft", family, table, "set", set, "element", &text])
     }
 
     /// An ipset.

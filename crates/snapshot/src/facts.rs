@@ -19,6 +19,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use nft::lasting;
+
 use crate::{Element, Observed, Place, Reason, Scope, Snapshot};
 
 /// One fact, for a person.

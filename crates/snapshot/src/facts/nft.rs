@@ -29,7 +29,7 @@ pub(super) fn of_listing(facts: &mut Facts<'_>, place: &Place, text: &str, shown
             continue;
         }
         match kind {
-            "table" => facts.add(at(place, ["nft", family, table]), rest_text(object, "a table")),
+            "table" => facts.add(Element::nft_table(place, family, table), rest_text(object, "a table")),
             "chain" => of_chain(facts, place, object),
             "rule" => of_rule(facts, place, object),
             "set" | "map" => of_set(facts, place, object),
@@ -112,11 +112,10 @@ fn rule_text(rule: &Map<String, Value>) -> String {
 
 fn of_set(facts: &mut Facts<'_>, place: &Place, set: &Map<String, Value>) {
     let word = |key: &str| set.get(key).and_then(Value::as_str).unwrap_or_default();
-    let whole = Element::nft_set(place, word("family"), word("table"), word("name"));
+    let (family, table, name) = (word("family"), word("table"), word("name"));
+    let whole = Element::nft_set(place, family, table, name);
     for element in set.get("elem").and_then(Value::as_array).into_iter().flatten() {
-        let mut parts = whole.parts();
-        parts.extend(["element".to_owned(), lasting(element).to_string()]);
-        facts.add(at(place, parts), "there".to_owned());
+        facts.add(Element::nft_set_element(place, family, table, name, element), "there".to_owned());
     }
     facts.add(whole, rest_text(set, "a set"));
 }
@@ -133,7 +132,7 @@ fn rest_text(object: &Map<String, Value>, nothing: &str) -> String {
 }
 
 /// A value without what passes.
-fn lasting(value: &Value) -> Value {
+pub(crate) fn lasting(value: &Value) -> Value {
     match value {
         Value::Array(items) => Value::Array(items.iter().map(lasting).collect()),
         Value::Object(fields) => {
