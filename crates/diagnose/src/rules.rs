@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use hopwise_change::{Change, backend, rule_position, rule_text};
-use hopwise_controllers::{Family, Ruleset};
+use hopwise_controllers::{Family, Ruleset, kube_proxy::TABLE};
 use hopwise_dataplane::{Hop, Stage};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::{Element, NodeName, Place, Snapshot};
 
-use crate::intent::rules::expected;
+use crate::intent::{
+    nftables::{Listed, Wanted, kind_of, listed, word},
+    rules::expected,
+};
 
 /// What a rule does to the packets that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,20 +46,38 @@ pub struct ForeignRule {
 /// What the controllers would have written, by node and family.
 pub(crate) struct Owned {
     rules: BTreeMap<(NodeName, &'static str), Ruleset>,
+    tables: BTreeMap<(NodeName, &'static str), ProxyTable>,
+}
+
+/// Table `kube-proxy` of nftables in one family on a node.
+struct ProxyTable {
+    expected: Listed,
+    actual: Listed,
 }
 
 impl Owned {
     pub(crate) fn new(snapshot: &Snapshot) -> Self {
-        let mut rules = BTreeMap::new();
+        let (mut rules, mut tables) = (BTreeMap::new(), BTreeMap::new());
+        let wanted = Wanted::new(snapshot);
         for (name, node) in &snapshot.nodes {
             let Some(node) = node.known() else { continue };
+            if let Some(wanted) = &wanted {
+                let mut actual = listed(node);
+                for family in Family::ALL {
+                    if let Some(actual) = actual.remove(word(family))
+                        && let Some(expected) = wanted.table(name, family)
+                    {
+                        tables.insert((name.clone(), word(family)), ProxyTable { expected, actual });
+                    }
+                }
+            }
             for family in Family::ALL {
                 if let Some(all) = expected(snapshot, name, family) {
                     rules.insert((name.clone(), backend(&node.net, family)), all);
                 }
             }
         }
-        Self { rules }
+        Self { rules, tables }
     }
 
     fn has(&self, place: &Place, tool: &str, table: &str, chain: &str, rule: &str) -> bool {
@@ -119,7 +140,14 @@ impl Owned {
         rule
     }
 
-    #[expect(clippy::unused_self, reason = "one day a controller's nft rules will be known here")]
+    /// Did kube-proxy write a rule of its table? None where nobody knows.
+    fn is_of_kube_proxy(&self, place: &Place, family: &str, chain: &str, handle: u64) -> Option<bool> {
+        let node = place.as_node()?;
+        let mut of_node = self.tables.iter().filter(|((name, it), _)| name == node && *it == family);
+        let ProxyTable { expected, actual } = of_node.next()?.1;
+        Some(expected.has(chain, actual.rule(chain, handle)?))
+    }
+
     fn nft_rule(
         &self,
         snapshot: &Snapshot,
@@ -128,8 +156,8 @@ impl Owned {
         place: &Place,
         (family, table, chain, handle): (&str, &str, &str, &str),
     ) -> Option<ForeignRule> {
-        // kube-proxy's own table in mode nftables.
-        if table == "kube-proxy" {
+        let handle = handle.parse().ok()?;
+        if table == TABLE && self.is_of_kube_proxy(place, family, chain, handle) != Some(false) {
             return None;
         }
         let change = Change::NftRuleDeleted {
@@ -137,7 +165,7 @@ impl Owned {
             family: family.to_owned(),
             table: table.to_owned(),
             chain: chain.to_owned(),
-            handle: handle.parse().ok()?,
+            handle,
         };
         let verify = format!("nft -a list chain {family} {table} {chain}");
         let head = format!("{family} {table} {chain} ");
@@ -145,7 +173,7 @@ impl Owned {
         Some(ForeignRule {
             element: element.clone(),
             place: place.clone(),
-            does: does(&text),
+            does: if table == TABLE { does_in(kind_of(chain), &text) } else { does(&text) },
             owner: owner(table, &text),
             text,
             source: verify.clone(),

@@ -10,6 +10,7 @@ mod devices;
 mod files;
 mod links;
 mod neighbours;
+pub(crate) mod nftables;
 mod ports;
 mod routes;
 pub(crate) mod rules;
@@ -34,9 +35,10 @@ use crate::cause::Evidence;
 /// The kinds of state, one for each general cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Aspect {
-    /// A rule that a controller would have written, and that is missing.
+    /// A rule that a controller would have written, and that is missing; or an element of a set or map of its that is
+    /// missing, foreign or different.
     OwnedRule,
-    /// So many rules of a controller that its table as a whole is at fault.
+    /// So many rules of a controller that its table as a whole is at fault, or so many elements that the set is.
     OwnedTable,
     /// An interface: up, carrier, master, presence, address resolution, its Ethernet address.
     Link,
@@ -194,6 +196,7 @@ pub(crate) fn deviations(snapshot: &Snapshot) -> Vec<Deviation> {
     tunnels::find(&intent, &mut all);
     traffic_control::find(&intent, &mut all);
     rules::find(&intent, &mut all);
+    nftables::find(&intent, &mut all);
     sockets::find(&intent, &mut all);
     files::find(&intent, &mut all);
     all.sort_by(|a, b| a.element.cmp(&b.element));

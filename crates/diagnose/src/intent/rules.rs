@@ -15,7 +15,7 @@ use hopwise_snapshot::{Element, NetNs, NodeName, Observed, Place, Snapshot};
 use super::{Aspect, Basis, Deviation, Intent, nodes};
 
 /// From so many missing rules on, a table counts as emptied.
-const MANY: usize = 4;
+pub(super) const MANY: usize = 4;
 
 pub(super) fn find(intent: &Intent<'_>, found: &mut Vec<Deviation>) {
     for (name, node) in nodes(intent.snapshot) {

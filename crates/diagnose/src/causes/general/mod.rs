@@ -27,7 +27,7 @@ pub(super) use underlay_blocks::report_losses;
 use crate::{
     case::Case,
     cause::{Cause, Evidence, Suspect, Suspects},
-    intent::Deviation,
+    intent::{Aspect, Deviation, nftables},
     rules::{Does, ForeignRule, does_in},
 };
 
@@ -136,7 +136,7 @@ fn report_deviation<'s>(
     cause: &'static Cause,
     deviation: &Deviation,
 ) -> &'s mut Suspect {
-    let what = deviation.element.parts().join(" ");
+    let what = what(deviation);
     let (who, is, should) = (subject(&deviation.place), &deviation.observed, &deviation.expected);
     let basis = deviation.basis.text();
     let sentence = match (is.as_str(), should.as_str()) {
@@ -153,9 +153,31 @@ fn report_deviation<'s>(
         .repaired_by(deviation.repair.clone())
 }
 
-/// What a controller's rule does that is missing.
+/// What is not as it should be, in words.
+fn what(deviation: &Deviation) -> String {
+    let parts = deviation.element.parts();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    match parts[..] {
+        ["nft", family, table, "set", set, "element", _] => {
+            format!("an element of nft {family} {table} {set}")
+        }
+        ["nft", family, table, chain] if deviation.aspect == Aspect::OwnedRule => {
+            format!("a rule of nft {family} {table} {chain}")
+        }
+        _ => parts.join(" "),
+    }
+}
+
+/// What a controller's rule does that is missing, or an element of its sets.
 fn lost_rule_does(deviation: &Deviation) -> Does {
-    does_in(deviation.element.parts().get(1).map_or("", String::as_str), &deviation.expected)
+    let parts = deviation.element.parts();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let table = match parts[..] {
+        ["nft", _, _, "set", name, ..] | ["nft", _, _, name, ..] => nftables::kind_of(name),
+        [_, table, ..] => table,
+        _ => "",
+    };
+    does_in(table, &deviation.expected)
 }
 
 /// Reports rules on the way of broken flows that no controller of the cluster wrote.
