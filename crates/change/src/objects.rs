@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use hopwise_controllers::{
     Family, Ruleset,
     endpoint_slice::{matches, write_endpoint_slices},
-    kube_proxy::{KubeProxy, KubeProxyConfig},
+    kube_proxy::{KubeProxy, KubeProxyConfig, ProxyMode},
 };
 use hopwise_snapshot::{Cluster, NodeName, Observed, Place, PodName, Service, Snapshot};
 
-use crate::{Change, apply::Inapplicable, resync};
+use crate::{Change, Controller, apply::Inapplicable, resync};
 
 impl Change {
     /// Changes an object of the API server, and what follows from it; the places whose facts are different now.
@@ -136,13 +136,17 @@ fn hold(snapshot: &mut Snapshot, name: &PodName, is_pending: bool) -> Result<Vec
     Ok(services)
 }
 
-/// Lets kube-proxy of a node follow a change of objects. It writes the chains that are different then, and those alone:
-/// what else is wrong with its rules stays as it is, until it starts anew.
+/// Lets kube-proxy of a node follow a change of objects. In mode iptables it writes the chains that are different then,
+/// and those alone: what else is wrong with its rules stays as it is, until it starts anew.
 fn follow(snapshot: &mut Snapshot, before: &Cluster, node: &NodeName) -> Result<(), String> {
     let Observed::Known(Ok(config)) = KubeProxyConfig::of_cluster(&snapshot.cluster) else {
         // Who else makes Services work follows in a way that is not modelled.
         return Err("kube-proxy's configuration is not known".to_owned());
     };
+    // Its tables of nftables are written as a whole.
+    if config.mode == ProxyMode::Nftables {
+        return resync::resync(snapshot, node, Controller::KubeProxy);
+    }
     let written = |cluster: &Cluster, family: Family| {
         let mut rules = Ruleset::default();
         match KubeProxy::new(cluster, node, &config).sync(family, &mut rules) {

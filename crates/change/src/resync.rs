@@ -73,6 +73,10 @@ fn resync_kube_proxy(snapshot: &mut Snapshot, node: &NodeName) -> Result<(), Str
             return Err("kube-proxy's configuration is not known".into());
         }
     };
+    let config_map = cluster.config_map("kube-system", "kube-proxy");
+    if let Some(obstacle) = config_map.map(KubeProxyConfig::obstacles).unwrap_or_default().first() {
+        return Err(format!("kube-proxy does not start: {obstacle}"));
+    }
     if config.mode == ProxyMode::Nftables {
         return nftables::resync(snapshot, node, &config);
     }
