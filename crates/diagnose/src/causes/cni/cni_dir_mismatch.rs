@@ -28,12 +28,13 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
         let repair = if let Some(content) = corrected(node, directory, usual) {
             let path = CONTAINERD_CONFIG.to_owned();
             let written = Change::FileWritten { place: place.clone(), path, content };
+            // What starts the runtime anew must not run in a container of it.
             let program = "containerd".to_owned();
             let started = Change::ProcessStarted { place, program };
             Repair {
                 actions: vec![
-                    Action::change(written, case.snapshot, Risk::Disruptive, verify),
-                    Action::change(started, case.snapshot, Risk::Restart, "systemctl is-active containerd"),
+                    Action::change(written, case.snapshot, Risk::External, verify),
+                    Action::change(started, case.snapshot, Risk::External, "systemctl is-active containerd"),
                 ],
             }
         } else {
