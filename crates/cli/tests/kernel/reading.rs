@@ -86,7 +86,9 @@ fn what_an_agent_reads_is_what_is_read_without_one() {
     // The kernel sends a packet of its own now and then, and counts it.
     let uncounted = |net: &NetNs| {
         let mut links = known(&net.links).clone();
-        links.iter_mut().for_each(|it| it.statistics = LinkStatistics::default());
+        for link in &mut links {
+            link.statistics = LinkStatistics::default();
+        }
         links
     };
     assert_eq!(uncounted(&there.net), uncounted(&here));
