@@ -49,7 +49,7 @@ done
 for target in "$@"; do
     mkdir -p "corpus/$target" "artifacts/$target"
     log="artifacts/$target.log"
-    if ! "target/$triple/release/$target" "corpus/$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
+    if ! "${CARGO_TARGET_DIR:-target}/$triple/release/$target" "corpus/$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 \
         -max_len=20000 -print_final_stats=1 -artifact_prefix="artifacts/$target/" >"$log" 2>&1; then
         tail -n 40 "$log"
         echo "$target: broken; the input is in fuzz/artifacts/$target" >&2
