@@ -38,7 +38,7 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
         (1, _) => "its only server is not ready".to_owned(),
         (n, _) => format!("none of its {n} servers is ready"),
     };
-    let verify = format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}");
+    let verify = service::endpoints_command(dns);
     let told = match scaled_to_zero(case, namespace) {
         Some(workload) if servers.is_empty() => format!(
             "kubectl -n {namespace} scale {} {} --replicas=2",

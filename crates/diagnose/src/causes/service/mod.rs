@@ -64,6 +64,12 @@ fn port_element(service: &Service, port: &ServicePort) -> Element {
     Element::object("service", &service.metadata.namespace, &service.metadata.name, Some(&field))
 }
 
+/// The command that shows a Service's endpoints.
+pub(super) fn endpoints_command(service: &Service) -> String {
+    let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
+    format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}")
+}
+
 /// Labels as a selector's text.
 pub(super) fn selector_text(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")

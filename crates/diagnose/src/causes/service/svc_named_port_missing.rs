@@ -5,7 +5,7 @@ use hopwise_dataplane::Amiss;
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::PortNumberOrName;
 
-use super::{names, port_element, refusing, without_endpoints};
+use super::{endpoints_command, names, port_element, refusing, without_endpoints};
 use crate::{
     case::Case,
     cause::{Cause, Code, Evidence, Suspects},
@@ -25,8 +25,7 @@ fn detect(case: &Case<'_>, suspects: &mut Suspects) {
         let (service, port) = (fault.service, fault.port);
         let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
         let element = port_element(service, port);
-        let verify =
-            format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}");
+        let verify = endpoints_command(service);
         let has = match wanted {
             Some(PortNumberOrName::Name(it)) => format!("their port is called {it}"),
             Some(PortNumberOrName::Number(it)) => format!("their port is {it} and has no name"),

@@ -7,7 +7,7 @@ use hopwise_dataplane::{Amiss, SelectorBasis};
 use hopwise_repair::{Action, Repair, Risk};
 use hopwise_snapshot::Element;
 
-use super::{WithoutEndpoints, names, refusing, selector_text, without_endpoints};
+use super::{WithoutEndpoints, endpoints_command, names, refusing, selector_text, without_endpoints};
 use crate::{
     case::Case,
     cause::{Cause, Code, Evidence, Suspect, Suspects},
@@ -52,7 +52,7 @@ pub(in crate::causes) fn report<'s>(
         name: name.clone(),
         selector: wanted.clone(),
     };
-    let verify = format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}");
+    let verify = endpoints_command(service);
     let suspect = suspects.report(cause, element.clone());
     suspect
         .says(format!("Service {} selects {is}, which no pod has; {how} {should}.", service.full_name()))

@@ -10,7 +10,7 @@ use hopwise_snapshot::{
     SocketProtocol, SocketState,
 };
 
-use super::{names, port_element, refusing};
+use super::{endpoints_command, names, port_element, refusing};
 use crate::{
     case::Case,
     cause::{Cause, Code, Evidence, Suspects},
@@ -43,7 +43,7 @@ fn report(case: &Case<'_>, suspects: &mut Suspects, service: &Service, port: &Se
         protocol: port.protocol,
         target: Some(PortNumberOrName::Number(fault.listening)),
     };
-    let verify = format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}");
+    let verify = endpoints_command(service);
     let pods: Vec<&PodObject> = fault.pods.iter().filter_map(|it| case.snapshot.cluster.pod(it)).collect();
     let word = if port.protocol == Protocol::Udp { "udp" } else { "tcp" };
     let sockets = fault.pods.iter().map(|it| Element::socket(&Place::Pod(it.clone()), word, fault.asked));
